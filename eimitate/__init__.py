@@ -1,0 +1,3 @@
+"""eimitate: imitation learning in JAX, as pure functions."""
+
+__version__ = '0.1.0'

@@ -1,0 +1,5 @@
+"""Each agent is a `types.Agent` of pure functions: `agents.NAME.make_agent(config, spec)`."""
+
+from eimitate.agents import efficient_imitate
+
+__all__ = ['efficient_imitate']

@@ -1,0 +1,129 @@
+"""EfficientImitate's settings: the paper's, the released code's, and ours.
+
+The dataclass defaults are the paper's (state: appendix A.1.1, A.2 and Table 1); `released` and
+`tuned` list every difference from it.
+"""
+
+import dataclasses
+
+from eimitate import errors
+from eimitate.agents.efficient_imitate.losses import LossConfig
+from eimitate.agents.efficient_imitate.networks import NetworksConfig
+from eimitate.networks import mlp
+from eimitate.search import Config as SearchConfig
+
+
+@dataclasses.dataclass(frozen=True)
+class OptimiserConfig:
+  """name: `sgd` or `adam`. Weight decay joins the gradient after clipping, as in PyTorch."""
+
+  name: str = 'sgd'
+  learning_rate: float = 0.01
+  momentum: float = 0.9
+  weight_decay: float = 1e-4
+  max_gradient_norm: float = 10.0
+
+
+@dataclasses.dataclass(frozen=True)
+class Config:
+  """Everything that EfficientImitate's agent depends on.
+
+  batch_size: sequences per update over all devices, half of them from the demonstrations.
+  unroll_steps: H.
+  discount: gamma, per agent step.
+  target_update_interval: updates between copies of the parameters to the target network.
+  target_discriminator: rewards in value targets come from the target network, else from the
+    online one (an ablation of the paper).
+  reanalyse_noise, evaluation_noise: root noise in the learner's searches and in evaluation.
+  """
+
+  batch_size: int = 256
+  unroll_steps: int = 5
+  discount: float = 0.99
+  target_update_interval: int = 200
+  target_discriminator: bool = True
+  reanalyse_noise: bool = False
+  evaluation_noise: bool = False
+  search: SearchConfig = SearchConfig()
+  networks: NetworksConfig = NetworksConfig()
+  loss: LossConfig = LossConfig()
+  optimiser: OptimiserConfig = OptimiserConfig()
+
+
+def paper() -> Config:
+  """The paper's settings for state observations."""
+  return Config()
+
+
+def released() -> Config:
+  """The released code's settings, where they differ from the paper's."""
+  config = Config(reanalyse_noise=True, evaluation_noise=True)
+  return dataclasses.replace(
+      config,
+      networks=dataclasses.replace(
+          config.networks,
+          representation=(256, 256),
+          dynamics=(256, 256),
+          value=(),
+          policy=(),
+          projector_activation='elu',
+          zero_last_layers=False,
+      ),
+      loss=dataclasses.replace(
+          config.loss, penalty_expert='one_row', consistency_target='target', bc_interval=2
+      ),
+  )
+
+
+def tuned() -> Config:
+  """What learns fastest and most reliably in our hands."""
+  config = Config(reanalyse_noise=True)
+  return dataclasses.replace(
+      config,
+      search=dataclasses.replace(
+          config.search, kind='gumbel', num_simulations=16, count_root=False
+      ),
+      networks=dataclasses.replace(config.networks, normalise_observations=True),
+      loss=dataclasses.replace(config.loss, consistency=20.0, penalty_centre=0.0),
+      optimiser=dataclasses.replace(config.optimiser, name='adam', learning_rate=1e-3),
+  )
+
+
+_CHOICES = {
+    'loss.penalty_scale': ('none', 'spread'),
+    'loss.penalty_expert': ('pairs', 'one_row'),
+    'loss.discriminator_steps': ('multi', 'single'),
+    'loss.consistency_target': ('online', 'target'),
+    'optimiser.name': ('sgd', 'adam'),
+    'networks.activation': tuple(mlp.ACTIVATIONS),
+    'networks.projector_activation': tuple(mlp.ACTIVATIONS),
+}
+_POSITIVE = (
+    'batch_size',
+    'unroll_steps',
+    'target_update_interval',
+    'loss.bc_interval',
+    'optimiser.learning_rate',
+    'networks.latent',
+    'networks.value_limit',
+)
+
+
+def validate(config: Config) -> None:
+  """Raises `InputError` where `config` holds what no agent can be built from."""
+  for field, choices in _CHOICES.items():
+    value = _get(config, field)
+    errors.check(value in choices, f'config.{field}', repr(value), ' or '.join(choices))
+  for field in _POSITIVE:
+    value = _get(config, field)
+    errors.check(value > 0, f'config.{field}', value, 'more than 0')
+  errors.check(config.batch_size % 2 == 0, 'config.batch_size', config.batch_size, 'an even number')
+  errors.check(0 <= config.discount < 1, 'config.discount', config.discount, 'in [0, 1)')
+  bins = config.networks.value_bins
+  errors.check(bins >= 3 and bins % 2 == 1, 'config.networks.value_bins', bins, 'odd, 3 or more')
+
+
+def _get(config, field):
+  for name in field.split('.'):
+    config = getattr(config, name)
+  return config

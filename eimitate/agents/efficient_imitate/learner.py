@@ -1,0 +1,194 @@
+"""EfficientImitate's learner: sample, search with the target network, one gradient step."""
+
+import functools
+from typing import NamedTuple
+
+import chex
+import jax
+import jax.numpy as jnp
+import optax
+
+from eimitate import types
+from eimitate.agents.efficient_imitate import config as config_lib
+from eimitate.agents.efficient_imitate import losses
+from eimitate.agents.efficient_imitate.networks import Networks
+from eimitate.agents.efficient_imitate.networks import make_networks
+from eimitate.ops import value_bins
+from eimitate.replay import episodes
+from eimitate.rewards import adversarial
+from eimitate.search import Model
+from eimitate.search import Search
+from eimitate.search import make_search
+
+
+class LearnerState(NamedTuple):
+  """params, target_params: trees of arrays; opt_state: optax's; updates: `[]` int32."""
+
+  params: types.Params
+  target_params: types.Params
+  opt_state: optax.OptState
+  updates: jax.Array
+
+
+def make_agent(config: config_lib.Config, spec: types.EnvironmentSpec) -> types.Agent:
+  """Builds EfficientImitate for an environment.
+
+  Args:
+    config: settings, for example `efficient_imitate.tuned()`.
+    spec: sizes of the environment's observations and actions.
+
+  Returns:
+    A `types.Agent` whose state is a `LearnerState` and whose `update` takes two `episodes.Replay`:
+    the agent's and the demonstrations'.
+
+  Raises:
+    InputError: if a setting is out of range.
+  """
+  config_lib.validate(config)
+  networks = make_networks(config.networks, spec)
+  model = make_model(config, networks)
+  search = make_search(config.search, model)
+  optimiser = make_optimiser(config.optimiser)
+
+  def init(rng_key):
+    params = networks.init(rng_key)
+    return LearnerState(
+        params, jax.tree.map(jnp.copy, params), optimiser.init(params), jnp.int32(0)
+    )
+
+  def act(params, rng_key, observations, temperature, noise=True):
+    latent = networks.represent(params, observations)
+    output = search(params, rng_key, latent, noise=noise, temperature=temperature)
+    return jnp.take_along_axis(output.actions, output.selected[:, None, None], 1)[:, 0]
+
+  def act_greedily(params, rng_key, observations):
+    return act(params, rng_key, observations, 0.0, noise=config.evaluation_noise)
+
+  return types.Agent(
+      init=init,
+      act=act,
+      act_greedily=act_greedily,
+      update=functools.partial(_update, config, networks, search, optimiser),
+      params=lambda state: state.params,
+  )
+
+
+def make_model(config: config_lib.Config, networks: Networks) -> Model:
+  """The networks as what a search sees: rewards are the discriminator's."""
+
+  def policies(params, latent):
+    return networks.policy(params, latent), networks.bc_policy(params, latent)
+
+  def step(params, latent, action):
+    reward = adversarial.reward(networks.discriminate(params, latent, action))
+    return reward, networks.dynamics(params, latent, action)
+
+  def value(params, latent):
+    return value_bins.expectation(
+        networks.value_logits(params, latent), config.networks.value_limit
+    )
+
+  return Model(policies=policies, step=step, value=value, discount=config.discount)
+
+
+def make_optimiser(config: config_lib.OptimiserConfig) -> optax.GradientTransformation:
+  """Clip by global norm, add weight decay to the gradient, then SGD or Adam."""
+  rule = (
+      optax.sgd(config.learning_rate, config.momentum)
+      if config.name == 'sgd'
+      else optax.adam(config.learning_rate)
+  )
+  return optax.chain(
+      optax.clip_by_global_norm(config.max_gradient_norm),
+      optax.add_decayed_weights(config.weight_decay),
+      rule,
+  )
+
+
+def make_targets(
+    config: config_lib.Config,
+    networks: Networks,
+    search: Search,
+    params: types.Params,
+    target_params: types.Params,
+    rng_key: chex.PRNGKey,
+    agent: types.Window,
+) -> tuple[losses.Targets, types.Metrics]:
+  """Searches every unique position of the agent's windows with the target network.
+
+  A window of `H + 1` transitions has `H + 2` positions: each is searched once and serves as a
+  policy target and as the bootstrap of the position before. The last observation of a truncated
+  episode is searched like any other; after a termination the value is 0.
+
+  Returns:
+    `losses.Targets` of `[M, H + 1, ...]` and metrics.
+  """
+  rows, positions = agent.observation_mask.shape
+  latents = networks.represent(target_params, agent.observations)
+  output = search(
+      target_params,
+      rng_key,
+      latents.reshape(rows * positions, -1),
+      noise=config.reanalyse_noise,
+  )
+  output = jax.tree.map(lambda x: x.reshape((rows, positions) + x.shape[1:]), output)
+  if config.target_discriminator:
+    logit = networks.discriminate(target_params, latents[:, :-1], agent.actions)
+  else:
+    online = networks.represent(params, agent.observations[:, :-1])
+    logit = networks.discriminate(params, online, agent.actions)
+  bootstrap = config.discount * agent.discounts * output.value[:, 1:]
+  targets = losses.Targets(
+      value=adversarial.reward(logit) + bootstrap,
+      actions=output.actions[:, :-1],
+      weights=output.weights[:, :-1],
+  )
+  weights = targets.weights
+  num_bc = config.search.num_bc_actions
+  metrics = {
+      'search/entropy': -(weights * jnp.log(weights + 1e-9)).sum(-1).mean(),
+      'search/bc_share': weights[..., weights.shape[-1] - num_bc :].sum(-1).mean(),
+      'search/value': output.value.mean(),
+  }
+  return jax.lax.stop_gradient(targets), metrics
+
+
+def _update(config, networks, search, optimiser, state, rng_key, replay, demonstrations, axis_name=None):
+  """One gradient step; see `types.Agent.update`."""
+  devices = 1
+  if axis_name is not None:
+    # Devices differ only in what they sample, search and mix.
+    devices = jax.lax.axis_size(axis_name)
+    rng_key = jax.random.fold_in(rng_key, jax.lax.axis_index(axis_name))
+  half = config.batch_size // 2 // devices
+  agent_key, expert_key, search_key, loss_key = jax.random.split(rng_key, 4)
+  agent = episodes.sample(replay, agent_key, half, config.unroll_steps)
+  expert = episodes.sample(demonstrations, expert_key, half, config.unroll_steps)
+
+  copy_now = state.updates % config.target_update_interval == 0
+  target_params = jax.tree.map(
+      lambda new, old: jnp.where(copy_now, new, old), state.params, state.target_params
+  )
+  targets, search_metrics = make_targets(
+      config, networks, search, state.params, target_params, search_key, agent
+  )
+  gradient_fn = jax.grad(losses.total_loss, has_aux=True)
+  gradient, metrics = gradient_fn(
+      state.params,
+      target_params,
+      config.loss,
+      networks,
+      config.networks.value_limit,
+      loss_key,
+      agent,
+      expert,
+      targets,
+      (state.updates % config.loss.bc_interval == 0).astype(jnp.float32),
+  )
+  metrics = {**metrics, **search_metrics}
+  if axis_name is not None:
+    gradient, metrics = jax.lax.pmean((gradient, metrics), axis_name)
+  metrics['loss/gradient_norm'] = optax.global_norm(gradient)
+  step, opt_state = optimiser.update(gradient, state.opt_state, state.params)
+  params = optax.apply_updates(state.params, step)
+  return LearnerState(params, target_params, opt_state, state.updates + 1), metrics

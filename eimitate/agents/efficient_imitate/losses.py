@@ -1,0 +1,235 @@
+"""The six terms of EfficientImitate's loss over an unrolled model (section 3, appendix A.3).
+
+Everything here is a pure function of networks, parameters and a batch: agent rows first, then as
+many expert rows. `H` is the number of unroll steps, `M` half the batch.
+"""
+
+import dataclasses
+from typing import NamedTuple
+
+import chex
+import jax
+import jax.numpy as jnp
+
+from eimitate import types
+from eimitate.agents.efficient_imitate.networks import Networks
+from eimitate.ops import gradients
+from eimitate.ops import squashed_normal
+from eimitate.ops import value_bins
+from eimitate.rewards import adversarial
+
+
+@dataclasses.dataclass(frozen=True)
+class LossConfig:
+  """Coefficients and forms of the terms; the defaults are the paper's (Table 1).
+
+  policy, value, discriminator, gradient_penalty, consistency, bc: coefficients.
+  penalty_centre: norm of the discriminator's gradient that costs nothing.
+  penalty_scale: `none`, or `spread` to measure that norm in units of the agent-expert distance.
+  penalty_expert: `pairs`, or `one_row` to mix every agent row with the same expert row.
+  discriminator_steps: `multi` for all unrolled latents, `single` for the first only.
+  consistency_target: `online` or `target`, the encoder of the observations to predict.
+  bc_interval: the BC term counts at every so many updates.
+  """
+
+  policy: float = 1.0
+  value: float = 1.0
+  discriminator: float = 0.1
+  gradient_penalty: float = 1.0
+  consistency: float = 2.0
+  bc: float = 0.01
+  penalty_centre: float = 1.0
+  penalty_scale: str = 'none'
+  penalty_expert: str = 'pairs'
+  discriminator_steps: str = 'multi'
+  consistency_target: str = 'online'
+  bc_interval: int = 1
+
+
+class Targets(NamedTuple):
+  """What a fresh search of the agent's half says; constants of the loss.
+
+  value: `[M, H + 1]` r_target + gamma times the search's value of the next position.
+  actions: `[M, H + 1, K, A]` the searched actions.
+  weights: `[M, H + 1, K]` the search's improved policy over them.
+  """
+
+  value: jax.Array
+  actions: jax.Array
+  weights: jax.Array
+
+
+def total_loss(
+    params: types.Params,
+    target_params: types.Params,
+    config: LossConfig,
+    networks: Networks,
+    value_limit: float,
+    rng_key: chex.PRNGKey,
+    agent: types.Window,
+    expert: types.Window,
+    targets: Targets,
+    bc_on: jax.Array,
+) -> tuple[jax.Array, types.Metrics]:
+  """The weighted sum of all terms, over H, and metrics.
+
+  Policy, value and BC are summed over h = 0..H, discriminator and penalty over h = 0..H-1,
+  consistency over h = 1..H. Each is a mean over its own rows; rows past an episode's end count
+  zero and stay in the denominator.
+
+  Args:
+    params: differentiated.
+    target_params: parameters of the target network.
+    config: loss settings.
+    networks: the networks.
+    value_limit: end of the value grid.
+    rng_key: consumed (the penalty's mixing).
+    agent: `M` windows of the agent's replay.
+    expert: `M` windows of the demonstrations.
+    targets: of the agent's windows.
+    bc_on: `[]` 1 where the BC term counts at this update, else 0.
+
+  Returns:
+    The loss `[]` and a flat dictionary of scalar metrics.
+  """
+  half, horizon = agent.action_mask.shape[0], agent.action_mask.shape[1] - 1
+  both = jax.tree.map(lambda a, e: jnp.concatenate([a, e]), agent, expert)
+  latents = unroll(networks, params, both.observations[:, 0], both.actions[:, :horizon])
+  agent_latents, expert_latents = latents[:half], latents[half:]
+  chex.assert_shape(targets.value, (half, horizon + 1))
+
+  policy = networks.policy(params, agent_latents)
+  policy_term = policy_loss(policy, targets.actions, targets.weights)
+  logits = networks.value_logits(params, agent_latents)
+  value_term = value_bins.cross_entropy(logits, targets.value, value_limit)
+  bc_policy = networks.bc_policy(params, expert_latents)
+  bc_term = -squashed_normal.log_prob(bc_policy, expert.actions)
+
+  steps = horizon if config.discriminator_steps == 'multi' else 1
+  logit = networks.discriminate(params, latents[:, :steps], both.actions[:, :steps])
+  is_expert = (jnp.arange(2 * half) >= half).astype(jnp.float32)[:, None]
+  # One step alone weighs as much as all of them.
+  discriminator_term = adversarial.discriminator_loss(logit, is_expert) * (horizon / steps)
+  penalty_term = penalty(
+      config,
+      networks,
+      params,
+      rng_key,
+      (agent_latents[:, :horizon], agent.actions[:, :horizon]),
+      (expert_latents[:, :horizon], expert.actions[:, :horizon]),
+  )
+
+  encoder = target_params if config.consistency_target == 'target' else params
+  following = networks.represent(encoder, both.observations[:, 1 : horizon + 1])
+  prediction = networks.predict(params, networks.project(params, latents[:, 1:]))
+  projection = networks.project(params, following)
+  consistency_term = consistency_loss(prediction, projection)
+
+  pair_mask = (agent.action_mask * expert.action_mask)[:, :horizon]
+  terms = {
+      'policy': (config.policy, policy_term, agent.action_mask),
+      'value': (config.value, value_term, agent.action_mask),
+      'discriminator': (
+          config.discriminator,
+          discriminator_term,
+          both.action_mask[:, :steps],
+      ),
+      'gradient_penalty': (config.gradient_penalty, penalty_term, pair_mask),
+      'consistency': (config.consistency, consistency_term, both.observation_mask[:, 1:-1]),
+      'bc': (config.bc * bc_on, bc_term, expert.action_mask),
+  }
+  summed = {name: (loss * mask).sum(1).mean() for name, (_, loss, mask) in terms.items()}
+  total = sum(terms[name][0] * value for name, value in summed.items()) / horizon
+
+  metrics = {f'loss/{name}': value / horizon for name, value in summed.items()}
+  first = logit[:, 0]
+  metrics |= {
+      'loss/total': total,
+      'discriminator/reward_agent': adversarial.reward(first[:half]).mean(),
+      'discriminator/reward_expert': adversarial.reward(first[half:]).mean(),
+      'discriminator/accuracy_agent': (first[:half] < 0).mean(),
+      'discriminator/accuracy_expert': (first[half:] > 0).mean(),
+      'policy/std': jnp.exp(policy.log_std[:, 0]).mean(),
+      'bc/absolute_error': jnp.abs(
+          squashed_normal.mode(bc_policy)[:, 0] - expert.actions[:, 0]
+      ).mean(),
+      'model/latent_norm': jnp.linalg.norm(latents[:, 0], axis=-1).mean(),
+      'model/projection_collapse': -consistency_loss(
+          projection[:, 0], jnp.roll(projection[:, 0], 1, 0)
+      ).mean(),
+      'value/target_mean': targets.value.mean(),
+      'value/target_max': targets.value.max(),
+  }
+  return total, metrics
+
+
+def unroll(
+    networks: Networks, params: types.Params, observation: jax.Array, actions: jax.Array
+) -> jax.Array:
+  """Latents `[B, H + 1, L]` from `observation` `[B, O]` along `actions` `[B, H, A]`.
+
+  The gradient is halved at every step, so that late steps do not dominate the dynamics.
+  """
+  latents = [networks.represent(params, observation)]
+  for h in range(actions.shape[1]):
+    following = networks.dynamics(params, latents[-1], actions[:, h])
+    latents.append(gradients.scale_gradient(following, 0.5))
+  return jnp.stack(latents, 1)
+
+
+def policy_loss(
+    policy: squashed_normal.SquashedNormal, actions: jax.Array, weights: jax.Array
+) -> jax.Array:
+  """Cross-entropy of the search's policy with log pi, an unnormalised density, `[...]`.
+
+  Args:
+    policy: fields `[..., A]`.
+    actions: `[..., K, A]`.
+    weights: `[..., K]`.
+  """
+  per_action = jax.tree.map(lambda x: x[..., None, :], policy)
+  return -(weights * squashed_normal.log_prob(per_action, actions)).sum(-1)
+
+
+def consistency_loss(prediction: jax.Array, target: jax.Array) -> jax.Array:
+  """-cos(prediction, sg(target)) over the last axis, `[...]`."""
+  unit = lambda x: x / jnp.maximum(jnp.linalg.norm(x, axis=-1, keepdims=True), 1e-5)
+  return -(unit(prediction) * jax.lax.stop_gradient(unit(target))).sum(-1)
+
+
+def penalty(
+    config: LossConfig,
+    networks: Networks,
+    params: types.Params,
+    rng_key: chex.PRNGKey,
+    agent: tuple[jax.Array, jax.Array],
+    expert: tuple[jax.Array, jax.Array],
+) -> jax.Array:
+  """The gradient penalty of every pair, `[M, H]`; latents are detached.
+
+  Args:
+    config: loss settings.
+    networks: the networks.
+    params: their parameters.
+    rng_key: consumed.
+    agent: latents `[M, H, L]` and actions `[M, H, A]`.
+    expert: the same of the expert.
+  """
+  latent_size = agent[0].shape[-1]
+  join = lambda pair: jnp.concatenate([jax.lax.stop_gradient(pair[0]), pair[1]], -1)
+  agent_input, expert_input = join(agent), join(expert)
+  if config.penalty_expert == 'one_row':
+    expert_input = jnp.broadcast_to(expert_input[:1], expert_input.shape)
+  scaled = config.penalty_scale == 'spread'
+  scale = adversarial.spread(agent_input, expert_input) if scaled else 1.0
+
+  def logit(x):
+    return networks.discriminate(params, x[:latent_size], x[latent_size:])
+
+  def one(agent_row, expert_row, mix):
+    return adversarial.gradient_penalty(
+        logit, agent_row, expert_row, mix, config.penalty_centre, scale
+    )
+
+  mix = jax.random.uniform(rng_key, agent_input.shape[:-1])
+  return jax.vmap(jax.vmap(one))(agent_input, expert_input, mix)

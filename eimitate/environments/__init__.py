@@ -1,0 +1,8 @@
+"""Environments behind one interface: dm_env, flat float32 observations, actions in [-1, 1]."""
+
+from eimitate.environments.canonical import Canonical
+from eimitate.environments.factory import environment_spec
+from eimitate.environments.factory import make_environment
+from eimitate.environments.factory import resolve_action_repeat
+
+__all__ = ['Canonical', 'environment_spec', 'make_environment', 'resolve_action_repeat']

@@ -1,0 +1,15 @@
+"""What the library raises when its user, not its code, is wrong."""
+
+
+class InputError(ValueError):
+  """Bad input: the message names the field, what was found and what was expected.
+
+  Binaries print the message in one line and exit; any other exception is a bug and keeps its
+  traceback.
+  """
+
+
+def check(condition: bool, field: str, found: object, expected: object) -> None:
+  """Raises `InputError` naming `field`, `found` and `expected` unless `condition` holds."""
+  if not condition:
+    raise InputError(f'{field}: found {found}, expected {expected}')

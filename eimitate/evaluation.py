@@ -1,0 +1,128 @@
+"""Loading an agent from a checkpoint alone, rolling it out, and summing up."""
+
+from collections.abc import Callable, Sequence
+import os
+from typing import Any, NamedTuple
+
+import chex
+import jax
+import numpy as np
+
+from eimitate import acting
+from eimitate import agents
+from eimitate import checkpoints as checkpoints_lib
+from eimitate import configuration
+from eimitate import environments as environments_lib
+from eimitate import errors
+from eimitate import types
+
+AGENTS = {'efficient_imitate': agents.efficient_imitate}
+
+_SEED = 1_000_000  # Evaluation's episodes are the same for every checkpoint.
+
+
+class Policy(NamedTuple):
+  """act: `(params, rng_key, observations [B, O]) -> actions [B, A]`, compiled once."""
+
+  act: Callable[[types.Params, chex.PRNGKey, jax.Array], jax.Array]
+
+
+class Loaded(NamedTuple):
+  """An agent out of a checkpoint.
+
+  policy, params: what acts. description: the run's config.json. counters: steps so far.
+  """
+
+  policy: Policy
+  params: types.Params
+  description: dict[str, Any]
+  counters: dict[str, int]
+
+
+def load(path: str | os.PathLike, task: str = '') -> Loaded:
+  """Rebuilds an agent from a work directory, its `checkpoints` folder or one step in it.
+
+  Args:
+    path: where to look.
+    task: if given, what the checkpoint must have been trained on.
+
+  Raises:
+    InputError: if there is no checkpoint, or it is of another task or an unknown agent.
+  """
+  checkpoints, step = checkpoints_lib.open_existing(path)
+  try:
+    texts = checkpoints.restore_config(step)
+    description = texts['config']
+    name = description['agent']
+    errors.check(name in AGENTS, 'checkpoint agent', repr(name), ' or '.join(AGENTS))
+    found = description['task']
+    errors.check(task in ('', found), 'checkpoint task', repr(found), repr(task))
+    module = AGENTS[name]
+    config = configuration.from_dict(module.Config, description['agent_config'])
+    spec = types.EnvironmentSpec(**description['environment_spec'])
+    agent = module.make_agent(config, spec)
+    like = agent.params(agent.init(jax.random.key(0)))
+    params = checkpoints.restore(step, {'params': like})['params']
+  finally:
+    checkpoints.close()
+  return Loaded(make_policy(agent.act_greedily), params, description, texts['meta']['counters'])
+
+
+def make_policy(act_greedily) -> Policy:
+  """Compiles an agent's `act_greedily`."""
+  return Policy(jax.jit(act_greedily))
+
+
+def make_environments(task: str, action_repeat: int, factory: str, count: int) -> list:
+  """As many environments as episodes, so that all are acted on in one batch."""
+  make = environments_lib.make_environment
+  return [make(task, action_repeat, factory) for _ in range(count)]
+
+
+def rollout(policy: Policy, params: types.Params, environments: Sequence) -> list[float]:
+  """The return of one greedy episode per environment, always from the same initial states."""
+  calls = iter(range(1 << 30))
+
+  def act(observations):
+    return np.asarray(policy.act(params, jax.random.key(next(calls)), observations))
+
+  seeds = [_SEED + i for i in range(len(environments))]
+  trajectories = acting.collect_episodes(act, environments, seeds)
+  return [float(trajectory.rewards.sum()) for trajectory in trajectories]
+
+
+def summarise(returns: Sequence[float], expert_return: float) -> dict[str, float]:
+  """Mean, spread and fraction of the demonstrations' mean return."""
+  mean = float(np.mean(returns))
+  return {
+      'mean_return': mean,
+      'std_return': float(np.std(returns)),
+      'min_return': float(np.min(returns)),
+      'fraction_of_expert': mean / expert_return,
+  }
+
+
+def evaluate(loaded: Loaded, episodes: int) -> dict[str, Any]:
+  """Greedy episodes in the environment that the agent was trained in.
+
+  Returns:
+    What `experiments/evaluate.py` writes as JSON.
+  """
+  description = loaded.description
+  environments = make_environments(
+      description['task'],
+      description['action_repeat'],
+      description['config']['environment'],
+      episodes,
+  )
+  returns = rollout(loaded.policy, loaded.params, environments)
+  return {
+      'task': description['task'],
+      'agent': description['agent'],
+      'agent_steps': loaded.counters['agent_steps'],
+      'env_steps': loaded.counters['env_steps'],
+      'updates': loaded.counters['updates'],
+      **summarise(returns, description['demonstrations']['mean_return']),
+      'expert_return': description['demonstrations']['mean_return'],
+      'returns': returns,
+  }

@@ -1,0 +1,71 @@
+"""What a person watches: metrics.jsonl, timing.jsonl, TensorBoard events and a progress bar."""
+
+from collections.abc import Mapping
+import json
+import os
+import pathlib
+
+import tensorboardX
+import tqdm
+
+COUNTERS = ('agent_steps', 'env_steps', 'updates')
+
+
+class Logger:
+  """Writes one JSON object a line, and the same numbers to TensorBoard.
+
+  `metrics.jsonl` holds what a rerun reproduces bit by bit; times and rates go to `timing.jsonl`.
+  Every line has all of `COUNTERS`.
+  """
+
+  def __init__(self, workdir: str | os.PathLike, total_agent_steps: int, metrics_bytes: int = 0):
+    """Opens the files; lines past `metrics_bytes` belong to no checkpoint and are dropped."""
+    folder = pathlib.Path(workdir)
+    self._metrics = open(folder / 'metrics.jsonl', 'ab')
+    self._metrics.truncate(metrics_bytes)
+    self._timing = open(folder / 'timing.jsonl', 'ab')
+    self._events = tensorboardX.SummaryWriter(str(folder / 'tensorboard'))
+    self._bar = tqdm.tqdm(total=total_agent_steps, unit=' agent steps', dynamic_ncols=True)
+    self._postfix = {}
+
+  @property
+  def metrics_bytes(self) -> int:
+    """Size of metrics.jsonl so far; a checkpoint stores it."""
+    self._metrics.flush()
+    return self._metrics.seek(0, os.SEEK_END)
+
+  def write(self, counters: Mapping[str, int], metrics: Mapping[str, float]) -> None:
+    """Appends a line of reproducible metrics."""
+    self._write(self._metrics, counters, metrics)
+
+  def write_timing(self, counters: Mapping[str, int], metrics: Mapping[str, float]) -> None:
+    """Appends a line of times and rates."""
+    self._write(self._timing, counters, metrics)
+
+  def progress(self, counters: Mapping[str, int], **shown: str) -> None:
+    """Moves the bar and updates what stands beside it."""
+    self._postfix |= shown
+    self._bar.set_postfix(self._postfix | {'env_steps': counters['env_steps']}, refresh=False)
+    self._bar.update(counters['agent_steps'] - self._bar.n)
+    self._bar.refresh()
+
+  def close(self) -> None:
+    """Flushes and closes everything."""
+    self._bar.close()
+    self._metrics.close()
+    self._timing.close()
+    self._events.close()
+
+  def _write(self, file, counters, metrics):
+    line = {name: int(counters[name]) for name in COUNTERS}
+    line |= {name: float(value) for name, value in metrics.items()}
+    file.write(json.dumps(line).encode() + b'\n')
+    file.flush()
+    for name, value in metrics.items():
+      self._events.add_scalar(name, float(value), counters['agent_steps'])
+
+
+def read(path: str | os.PathLike) -> list[dict[str, float]]:
+  """The lines of a metrics or timing file; an unfinished last line is left out."""
+  lines = pathlib.Path(path).read_text().split('\n')[:-1]
+  return [json.loads(line) for line in lines]

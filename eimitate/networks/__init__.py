@@ -1,0 +1,1 @@
+"""The flax vocabulary that agents build their networks from."""

@@ -1,0 +1,47 @@
+"""The multi-layer perceptron, one class for every dense network."""
+
+from collections.abc import Callable, Sequence
+
+from flax import linen as nn
+import jax
+
+from eimitate.networks import initialisers
+
+ACTIVATIONS: dict[str, Callable[[jax.Array], jax.Array]] = {
+    'leaky_relu': nn.leaky_relu,
+    'relu': nn.relu,
+    'elu': nn.elu,
+}
+
+
+class MLP(nn.Module):
+  """Dense layers with an activation between them and none after the last.
+
+  hidden: sizes of the hidden layers; empty for a linear network.
+  output: size of the output.
+  activation: a name in `ACTIVATIONS`.
+  zero_last: weights and biases of the last layer start at zero (appendix A.3).
+  """
+
+  hidden: Sequence[int]
+  output: int
+  activation: str = 'leaky_relu'
+  zero_last: bool = False
+
+  @nn.compact
+  def __call__(self, x: jax.Array) -> jax.Array:
+    """Maps `[..., I]` to `[..., output]`."""
+    for size in self.hidden:
+      x = ACTIVATIONS[self.activation](_dense(size, x.shape[-1])(x))
+    if self.zero_last:
+      zeros = nn.initializers.zeros_init()
+      return nn.Dense(self.output, kernel_init=zeros, bias_init=zeros)(x)
+    return _dense(self.output, x.shape[-1])(x)
+
+
+def _dense(size: int, fan_in: int) -> nn.Dense:
+  return nn.Dense(
+      size,
+      kernel_init=initialisers.torch_kernel,
+      bias_init=initialisers.torch_bias(fan_in),
+  )

@@ -1,0 +1,54 @@
+"""The tanh-squashed normal distribution over actions in (-1, 1)^A (appendix A.1.1).
+
+Finite, with finite gradients, for every |a| <= 1: recorded actions are clipped to
++-(1 - 1e-3) inside `log_prob`, and log standard deviations are bounded smoothly to (-5, 2) with
+slope 1 at 0, so that a zero-initialised network starts at standard deviation 1.
+"""
+
+from typing import NamedTuple
+
+import chex
+import jax
+import jax.numpy as jnp
+
+LOG_STD_MIN, LOG_STD_MAX = -5.0, 2.0
+_ACTION_LIMIT = 1 - 1e-3
+
+
+class SquashedNormal(NamedTuple):
+  """tanh(Normal(mean, exp(log_std))); both fields `[..., A]`."""
+
+  mean: jax.Array
+  log_std: jax.Array
+
+
+def from_outputs(outputs: jax.Array) -> SquashedNormal:
+  """Splits a network's `[..., 2A]` outputs into mean and bounded log standard deviation."""
+  mean, raw = jnp.split(outputs, 2, -1)
+  upper = LOG_STD_MAX * jnp.tanh(raw / LOG_STD_MAX)
+  lower = -LOG_STD_MIN * jnp.tanh(raw / -LOG_STD_MIN)
+  return SquashedNormal(mean, jnp.where(raw > 0, upper, lower))
+
+
+def from_noise(policy: SquashedNormal, noise: jax.Array) -> jax.Array:
+  """Actions `[..., A]` for standard normal `noise`, broadcast against the policy."""
+  return jnp.tanh(policy.mean + jnp.exp(policy.log_std) * noise)
+
+
+def mode(policy: SquashedNormal) -> jax.Array:
+  """The squashed mean `[..., A]`."""
+  return jnp.tanh(policy.mean)
+
+
+def log_prob(policy: SquashedNormal, action: jax.Array) -> jax.Array:
+  """Log density of `action` `[..., A]`, summed over the action's parts, `[...]`.
+
+  The change of variables uses log(1 - tanh(u)^2) = 2 (log 2 - u - softplus(-2u)), which does not
+  cancel.
+  """
+  chex.assert_equal(policy.mean.shape[-1], action.shape[-1])
+  u = jnp.arctanh(jnp.clip(action, -_ACTION_LIMIT, _ACTION_LIMIT))
+  scaled = (u - policy.mean) * jnp.exp(-policy.log_std)
+  normal = -0.5 * (scaled**2 + jnp.log(2 * jnp.pi)) - policy.log_std
+  log_slope = 2 * (jnp.log(2.0) - u - jax.nn.softplus(-2 * u))
+  return (normal - log_slope).sum(-1)

@@ -1,0 +1,1 @@
+"""Jittable ring buffers."""

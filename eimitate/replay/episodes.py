@@ -1,0 +1,156 @@
+"""A ring of steps that knows its episodes; every function is pure and jittable.
+
+One row holds what was observed, the action taken there and what came of it. An episode of `T`
+actions fills `T + 1` consecutive rows (modulo the capacity), the last without an action. Each row
+carries its episode's number, so a window never mixes two episodes, also after the ring has wrapped
+around and half of an old episode is overwritten.
+"""
+
+from typing import NamedTuple
+
+import chex
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+from eimitate import errors
+from eimitate import types
+
+
+class Rows(NamedTuple):
+  """Steps in order; `N` rows.
+
+  observation: `[N, O]`; action: `[N, A]`; reward: `[N]`; discount: `[N]`.
+  has_action: `[N]` bool, false on an episode's last row.
+  """
+
+  observation: jax.Array
+  action: jax.Array
+  reward: jax.Array
+  discount: jax.Array
+  has_action: jax.Array
+
+
+class Replay(NamedTuple):
+  """The ring.
+
+  rows: `Rows` of `[capacity, ...]`.
+  episode: `[capacity]` int32, number of the episode a row belongs to; -1 where nothing is stored.
+  cursor: `[]` int32, the next row to write.
+  episodes: `[]` int32, number of complete episodes added so far.
+  """
+
+  rows: Rows
+  episode: jax.Array
+  cursor: jax.Array
+  episodes: jax.Array
+
+
+def init(spec: types.EnvironmentSpec, capacity: int) -> Replay:
+  """An empty ring of `capacity` rows.
+
+  Raises:
+    InputError: if `capacity` cannot hold one transition.
+  """
+  errors.check(capacity >= 2, 'replay capacity', f'{capacity} rows', 'at least 2')
+  rows = Rows(
+      observation=jnp.zeros((capacity, spec.observation_size)),
+      action=jnp.zeros((capacity, spec.action_size)),
+      reward=jnp.zeros(capacity),
+      discount=jnp.zeros(capacity),
+      has_action=jnp.zeros(capacity, bool),
+  )
+  return Replay(rows, jnp.full(capacity, -1, jnp.int32), jnp.int32(0), jnp.int32(0))
+
+
+def to_rows(trajectory: types.Trajectory) -> Rows:
+  """Lays a host trajectory out as `T + 1` rows (NumPy)."""
+  last = lambda x: np.concatenate([x, np.zeros_like(x[:1])])
+  length = len(trajectory.actions)
+  return Rows(
+      observation=np.asarray(trajectory.observations, np.float32),
+      action=last(np.asarray(trajectory.actions, np.float32)),
+      reward=last(np.asarray(trajectory.rewards, np.float32)),
+      discount=last(np.asarray(trajectory.discounts, np.float32)),
+      has_action=np.arange(length + 1) < length,
+  )
+
+
+def pad_rows(rows: Rows, length: int) -> Rows:
+  """Pads rows (NumPy) to `length` with zeros, so that `add` compiles once."""
+  missing = length - len(rows.reward)
+  return Rows(*(np.concatenate([x, np.zeros((missing,) + x.shape[1:], x.dtype)]) for x in rows))
+
+
+def add(replay: Replay, rows: Rows, count: jax.Array) -> Replay:
+  """Writes one episode over the oldest rows.
+
+  Args:
+    replay: the ring.
+    rows: an episode, padded to any fixed length no longer than the capacity.
+    count: `[]` int32, how many of `rows` are real; 0 adds nothing.
+
+  Returns:
+    The ring with the episode added.
+  """
+  capacity, length = len(replay.episode), len(rows.reward)
+  chex.assert_scalar_non_negative(capacity - length)
+  offset = jnp.arange(length)
+  # Rows past `count` go out of bounds, where a scatter drops them.
+  target = jnp.where(offset < count, (replay.cursor + offset) % capacity, capacity)
+  write = lambda ring, new: ring.at[target].set(new, mode='drop')
+  return Replay(
+      rows=jax.tree.map(write, replay.rows, rows),
+      episode=write(replay.episode, jnp.full(length, replay.episodes)),
+      cursor=(replay.cursor + count) % capacity,
+      episodes=replay.episodes + (count > 0),
+  )
+
+
+def num_transitions(replay: Replay) -> jax.Array:
+  """How many stored rows have an action, `[]` int32."""
+  return jnp.sum(replay.rows.has_action, dtype=jnp.int32)
+
+
+def sample(replay: Replay, rng_key: chex.PRNGKey, batch_size: int, unroll: int) -> types.Window:
+  """Windows that start at transitions drawn uniformly, with replacement.
+
+  Args:
+    replay: a ring with at least one transition.
+    rng_key: consumed.
+    batch_size: `B`.
+    unroll: `H`; windows have `H + 1` transitions and `H + 2` observations.
+
+  Returns:
+    A `types.Window`. Where the episode ends early its masks are 0.
+  """
+  cumulative = jnp.cumsum(replay.rows.has_action.astype(jnp.int32))
+  rank = jax.random.randint(rng_key, (batch_size,), 0, cumulative[-1])
+  start = jnp.searchsorted(cumulative, rank, side='right')
+  return gather(replay, start, unroll)
+
+
+def gather(replay: Replay, start: jax.Array, unroll: int) -> types.Window:
+  """The windows that start at rows `start` `[B]`; see `sample`."""
+  capacity = len(replay.episode)
+  offset = jnp.arange(unroll + 2)
+  index = (start[:, None] + offset) % capacity
+  # A full ring can hold one episode from end to start: its number alone would let a window run
+  # on past the episode's last row, which has no action.
+  has_action = replay.rows.has_action[index]
+  in_episode = replay.episode[index] == replay.episode[start][:, None]
+  reached = jnp.cumprod(jnp.concatenate([jnp.ones_like(has_action[:, :1]), has_action[:, :-1]], 1), 1)
+  observation_mask = in_episode & (reached > 0)
+  action_mask = observation_mask & has_action
+  last = jnp.sum(observation_mask, 1, keepdims=True) - 1
+  clamped = jnp.take_along_axis(index, jnp.minimum(offset, last), 1)
+  transitions, mask = index[:, :-1], action_mask[:, :-1]
+  keep = lambda x: jnp.where(mask.reshape(mask.shape + (1,) * (x.ndim - 2)), x, 0)
+  return types.Window(
+      observations=replay.rows.observation[clamped],
+      actions=keep(replay.rows.action[transitions]),
+      rewards=keep(replay.rows.reward[transitions]),
+      discounts=keep(replay.rows.discount[transitions]),
+      observation_mask=observation_mask.astype(jnp.float32),
+      action_mask=mask.astype(jnp.float32),
+  )

@@ -1,0 +1,1 @@
+"""Where rewards come from: interchangeable modules of pure functions."""

@@ -1,0 +1,58 @@
+"""Where a node's K actions come from: (1 - alpha) K from the policy, alpha K from the BC policy.
+
+The first slots belong to the policy, the last to the behaviour-cloning policy (appendix A.2, Eq. 1).
+"""
+
+import chex
+import jax
+import jax.numpy as jnp
+
+from eimitate import types
+from eimitate.ops import squashed_normal
+from eimitate.search import base
+
+
+def sample_root_actions(
+    config: base.Config,
+    model: base.Model,
+    params: types.Params,
+    rng_key: chex.PRNGKey,
+    latent: jax.Array,
+) -> jax.Array:
+  """All K actions of each root, `[B, K, A]` for latents `[B, L]`."""
+  policy, bc_policy = model.policies(params, latent)
+  batch, size = policy.mean.shape
+  noise = jax.random.normal(rng_key, (config.num_actions, batch, size))
+  split = config.num_actions - config.num_bc_actions
+  actions = jnp.concatenate([
+      squashed_normal.from_noise(policy, noise[:split]),
+      squashed_normal.from_noise(bc_policy, noise[split:]),
+  ])
+  return actions.swapaxes(0, 1)
+
+
+def draw_action(
+    config: base.Config,
+    model: base.Model,
+    params: types.Params,
+    rng_key: chex.PRNGKey,
+    latent: jax.Array,
+    slot: jax.Array,
+) -> jax.Array:
+  """The action in one slot of each node, `[B, A]`, drawn when its edge is first followed.
+
+  A slot that no simulation follows is never looked at, so drawing late is the same in distribution
+  as drawing all K at expansion, and K times cheaper.
+
+  Args:
+    config: search settings.
+    model: the model.
+    params: its parameters.
+    rng_key: consumed.
+    latent: `[B, L]` of the nodes.
+    slot: `[B]` int32 in [0, K).
+  """
+  policy, bc_policy = model.policies(params, latent)
+  from_bc = (slot >= config.num_actions - config.num_bc_actions)[:, None]
+  chosen = jax.tree.map(lambda p, b: jnp.where(from_bc, b, p), policy, bc_policy)
+  return squashed_normal.from_noise(chosen, jax.random.normal(rng_key, chosen.mean.shape))

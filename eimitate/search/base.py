@@ -1,0 +1,88 @@
+"""What a search needs and what it promises; every kind of search stands behind this interface."""
+
+from collections.abc import Callable
+import dataclasses
+from typing import NamedTuple, Protocol
+
+import chex
+import jax
+
+from eimitate import types
+from eimitate.ops import squashed_normal
+
+
+@dataclasses.dataclass(frozen=True)
+class Config:
+  """Search settings; the defaults are the paper's (appendix A.2).
+
+  kind: `mctx` for pUCT (any budget) or `gumbel` for Gumbel MuZero (small budgets).
+  num_simulations: simulations per search.
+  num_actions: `K`, sampled actions per node.
+  bc_fraction: alpha, the share of them drawn from the behaviour-cloning policy.
+  c1, c2: pUCT's exploration constants.
+  dirichlet_fraction, dirichlet_alpha: noise on the root's prior, where the caller asks for it.
+  count_root: pUCT's root value divides by N + 1 instead of N, as the reference does.
+  max_considered_actions: Gumbel's m.
+  """
+
+  kind: str = 'mctx'
+  num_simulations: int = 50
+  num_actions: int = 16
+  bc_fraction: float = 0.25
+  c1: float = 1.25
+  c2: float = 19652.0
+  dirichlet_fraction: float = 0.25
+  dirichlet_alpha: float = 0.3
+  count_root: bool = True
+  max_considered_actions: int = 16
+
+  @property
+  def num_bc_actions(self) -> int:
+    """round(alpha K): the last slots of every node hold the behaviour-cloning policy's actions."""
+    return round(self.bc_fraction * self.num_actions)
+
+
+class Model(NamedTuple):
+  """A learned model as pure functions over a batch of latents `[B, L]`.
+
+  policies: `(params, latent) -> (policy, bc_policy)`, squashed normals with fields `[B, A]`.
+  step: `(params, latent, action [B, A]) -> (reward [B], next latent [B, L])`.
+  value: `(params, latent) -> [B]`.
+  discount: gamma, per agent step.
+  """
+
+  policies: Callable[
+      [types.Params, jax.Array],
+      tuple[squashed_normal.SquashedNormal, squashed_normal.SquashedNormal],
+  ]
+  step: Callable[[types.Params, jax.Array, jax.Array], tuple[jax.Array, jax.Array]]
+  value: Callable[[types.Params, jax.Array], jax.Array]
+  discount: float
+
+
+class Search(Protocol):
+  """A batched search from latents."""
+
+  def __call__(
+      self,
+      params: types.Params,
+      rng_key: chex.PRNGKey,
+      latent: jax.Array,
+      *,
+      noise: bool,
+      temperature: jax.Array | float = 0.0,
+  ) -> types.SearchOutput:
+    """Searches from every latent.
+
+    Args:
+      params: the model's parameters.
+      rng_key: consumed.
+      latent: `[B, L]` the roots.
+      noise: whether the root is explored with noise (Dirichlet for pUCT, Gumbel for Gumbel
+        MuZero). Static.
+      temperature: `T` of the selected action, drawn from weights^(1/T); 0 takes the best.
+
+    Returns:
+      A `types.SearchOutput` of `B` roots.
+    """
+    ...

@@ -1,0 +1,61 @@
+"""Gumbel MuZero (Danihelka et al., 2022) over the same sampled actions, for small budgets."""
+
+import jax
+import jax.numpy as jnp
+import mctx
+
+from eimitate import types
+from eimitate.search import actions as actions_lib
+from eimitate.search import base
+from eimitate.search import recurrent
+from eimitate.search import root as root_lib
+
+# mctx's constants of the completed-Q transform: weights are softmax((50 + most visits) 0.1 q).
+_VISITS_INIT, _VALUE_SCALE = 50, 0.1
+
+
+def make_search(config: base.Config, model: base.Model) -> base.Search:
+  """Builds the Gumbel search; see `base.Search`. The temperature plays no part in it.
+
+  When every sampled action is considered once (simulations = K = m) there is nothing left for a
+  tree to decide, and all children are evaluated at once: same results, a fraction of the time.
+  """
+  one_ply = config.num_simulations == config.num_actions <= config.max_considered_actions
+  run = _one_ply if one_ply else _tree
+
+  def search(params, rng_key, latent, *, noise, temperature=0.0):
+    del temperature
+    actions_key, search_key = jax.random.split(rng_key)
+    actions = actions_lib.sample_root_actions(config, model, params, actions_key, latent)
+    return run(config, model, params, search_key, latent, actions, noise)
+
+  return search
+
+
+def _tree(config, model, params, rng_key, latent, actions, noise):
+  output = mctx.gumbel_muzero_policy(
+      params,
+      rng_key,
+      mctx.RootFnOutput(
+          prior_logits=jnp.zeros(actions.shape[:2]),
+          value=model.value(params, latent),
+          embedding=recurrent.root_embedding(latent),
+      ),
+      recurrent.make_recurrent_fn(config, model, actions),
+      config.num_simulations,
+      max_num_considered_actions=config.max_considered_actions,
+      gumbel_scale=1.0 if noise else 0.0,
+  )
+  value = output.search_tree.node_values[:, 0]
+  return types.SearchOutput(value, actions, output.action_weights, output.action)
+
+
+def _one_ply(config, model, params, rng_key, latent, actions, noise):
+  q = root_lib.evaluate_children(model, params, latent, actions)
+  lowest, highest = q.min(1, keepdims=True), q.max(1, keepdims=True)
+  rescaled = (q - lowest) / jnp.maximum(highest - lowest, 1e-8)
+  logits = (_VISITS_INIT + 1) * _VALUE_SCALE * rescaled
+  gumbel = jax.random.gumbel(rng_key, logits.shape) if noise else 0.0
+  value = (model.value(params, latent) + q.sum(1)) / (config.num_actions + 1)
+  selected = jnp.argmax(logits + gumbel, 1).astype(jnp.int32)
+  return types.SearchOutput(value, actions, jax.nn.softmax(logits), selected)

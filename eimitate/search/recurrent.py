@@ -1,0 +1,41 @@
+"""Following an edge of the tree: mctx's recurrent function over sampled actions."""
+
+from typing import NamedTuple
+
+import jax
+import jax.numpy as jnp
+import mctx
+
+from eimitate.search import actions as actions_lib
+from eimitate.search import base
+
+
+class Embedding(NamedTuple):
+  """What mctx keeps per node: latent `[B, L]` and whether it is the root `[B]`."""
+
+  latent: jax.Array
+  is_root: jax.Array
+
+
+def root_embedding(latent: jax.Array) -> Embedding:
+  """The embedding of roots at `latent` `[B, L]`."""
+  return Embedding(latent, jnp.ones(len(latent), bool))
+
+
+def make_recurrent_fn(config: base.Config, model: base.Model, root_actions: jax.Array):
+  """mctx's `recurrent_fn` for trees whose roots hold `root_actions` `[B, K, A]`."""
+
+  def recurrent_fn(params, rng_key, slot, embedding):
+    drawn = actions_lib.draw_action(config, model, params, rng_key, embedding.latent, slot)
+    at_root = jnp.take_along_axis(root_actions, slot[:, None, None], 1)[:, 0]
+    action = jnp.where(embedding.is_root[:, None], at_root, drawn)
+    reward, latent = model.step(params, embedding.latent, action)
+    output = mctx.RecurrentFnOutput(
+        reward=reward,
+        discount=jnp.full_like(reward, model.discount),
+        prior_logits=jnp.zeros((len(slot), config.num_actions)),
+        value=model.value(params, latent),
+    )
+    return output, Embedding(latent, jnp.zeros_like(embedding.is_root))
+
+  return recurrent_fn

@@ -1,0 +1,109 @@
+"""Every pytree that crosses a folder, with shapes per field.
+
+Letters: `B` batch, `T` actions in an episode, `H` unroll steps, `O` observation size, `A` action
+size, `K` sampled actions, `L` latent size.
+"""
+
+from collections.abc import Callable, Mapping
+from typing import Any, NamedTuple
+
+import chex
+import jax
+import numpy as np
+
+Params = chex.ArrayTree
+Metrics = Mapping[str, jax.Array]
+
+
+class EnvironmentSpec(NamedTuple):
+  """What an agent must know of an environment; actions always lie in [-1, 1].
+
+  observation_size: `O`. action_size: `A`.
+  observation_mean, observation_scale: `O` floats each, typical values and spreads, for agents that
+    normalise; empty where nothing is known.
+  """
+
+  observation_size: int
+  action_size: int
+  observation_mean: tuple[float, ...] = ()
+  observation_scale: tuple[float, ...] = ()
+
+
+class Trajectory(NamedTuple):
+  """One whole episode on the host (NumPy).
+
+  observations: `[T + 1, O]` float32, the last one follows the last action.
+  actions: `[T, A]` float32 in [-1, 1].
+  rewards: `[T]` float32, the task's own, summed over the action repeat.
+  discounts: `[T]` float32; 0 marks a termination. A time limit is a truncation: 1.
+  """
+
+  observations: np.ndarray
+  actions: np.ndarray
+  rewards: np.ndarray
+  discounts: np.ndarray
+
+
+class Window(NamedTuple):
+  """Consecutive steps of one episode, padded past its end.
+
+  observations: `[B, H + 2, O]`; rows past the end repeat the last observation.
+  actions: `[B, H + 1, A]`; rows past the end are zero.
+  rewards: `[B, H + 1]`.
+  discounts: `[B, H + 1]`; 0 after a termination.
+  observation_mask: `[B, H + 2]`, 1 where the observation belongs to the episode.
+  action_mask: `[B, H + 1]`, 1 where the transition belongs to the episode.
+  """
+
+  observations: jax.Array
+  actions: jax.Array
+  rewards: jax.Array
+  discounts: jax.Array
+  observation_mask: jax.Array
+  action_mask: jax.Array
+
+
+class Demonstration(NamedTuple):
+  """One recorded episode with what it takes to replay it exactly (NumPy).
+
+  trajectory: the steps.
+  states: `[T + 1, S]` float64, MuJoCo's integration state before each action and at the end.
+  model_fields: per-episode model arrays that the task randomises, by MuJoCo's names.
+  """
+
+  trajectory: Trajectory
+  states: np.ndarray
+  model_fields: Mapping[str, np.ndarray]
+
+
+class SearchOutput(NamedTuple):
+  """What a search says of a batch of roots.
+
+  value: `[B]` root value.
+  actions: `[B, K, A]` the sampled root actions.
+  weights: `[B, K]` the improved policy over them, summing to 1.
+  selected: `[B]` int32, index of the action that the search would act with.
+  """
+
+  value: jax.Array
+  actions: jax.Array
+  weights: jax.Array
+  selected: jax.Array
+
+
+class Agent(NamedTuple):
+  """An agent as pure functions; `state` is its learner's pytree.
+
+  init: `(rng_key) -> state`.
+  act: `(params, rng_key, observations [B, O], temperature) -> actions [B, A]`, to collect data.
+  act_greedily: `(params, rng_key, observations [B, O]) -> actions [B, A]`, to evaluate.
+  update: `(state, rng_key, replay, demonstrations, axis_name) -> (state, metrics)`, one gradient
+    step on one device's share of the batch; gradients are averaged over `axis_name` if given.
+  params: `(state) -> params`, what acting needs.
+  """
+
+  init: Callable[[chex.PRNGKey], Any]
+  act: Callable[[Params, chex.PRNGKey, jax.Array, jax.Array], jax.Array]
+  act_greedily: Callable[[Params, chex.PRNGKey, jax.Array], jax.Array]
+  update: Callable[..., tuple[Any, Metrics]]
+  params: Callable[[Any], Params]

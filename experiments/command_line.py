@@ -1,0 +1,59 @@
+"""What every binary shares: bad input ends in one line, and --config becomes frozen dataclasses."""
+
+from collections.abc import Callable
+import sys
+from typing import TypeVar
+
+from absl import app
+from absl import flags
+from absl import logging
+from ml_collections import config_dict
+from ml_collections import config_flags
+
+from eimitate import configuration
+from eimitate import errors
+
+T = TypeVar('T')
+
+
+def define_config(default) -> flags.FlagHolder:
+  """Defines `--config.FIELD=VALUE` for the fields of a frozen dataclass.
+
+  The values given on the command line are laid over whatever configuration preset, variant and task
+  lead to: see `overridden`.
+  """
+  fields = config_dict.ConfigDict(configuration.to_dict(default), convert_dict=True)
+  return config_flags.DEFINE_config_dict('config', fields)
+
+
+def overridden(config: T, holder: flags.FlagHolder) -> T:
+  """`config` with the command line's `--config.FIELD=VALUE` laid over it."""
+  given = config_flags.get_override_values(flags.FLAGS[holder.name])
+  return configuration.override(config, given)
+
+
+def run(main: Callable[[], None]) -> None:
+  """Parses the command line and calls `main`; bad input is one line on stderr and exit code 2."""
+  app.run(lambda _: _guarded(main), flags_parser=_parse)
+
+
+def _parse(argv):
+  try:
+    rest = flags.FLAGS(argv)
+    errors.check(len(rest) == 1, 'command line', ' '.join(rest[1:]), 'only flags')
+    return rest
+  except (flags.Error, errors.InputError, AttributeError, KeyError, TypeError, ValueError) as error:
+    _stop(f'{" ".join(str(error).split())} (--helpfull lists all flags)')
+
+
+def _guarded(main):
+  logging.set_verbosity(logging.WARNING)  # Libraries report every step of every checkpoint.
+  try:
+    main()
+  except errors.InputError as error:
+    _stop(error)
+
+
+def _stop(error):
+  print(f'error: {error}', file=sys.stderr)
+  sys.exit(2)

@@ -1,0 +1,30 @@
+"""Evaluates a checkpoint, from the checkpoint alone.
+
+  python -m experiments.evaluate --checkpoint=DIR --episodes=10 --json=FILE
+"""
+
+import json
+import pathlib
+
+from absl import flags
+
+from eimitate import evaluation
+from experiments import command_line
+
+_CHECKPOINT = flags.DEFINE_string('checkpoint', '', 'A work directory, or one step in it.')
+_EPISODES = flags.DEFINE_integer('episodes', 10, 'Greedy episodes.', lower_bound=1)
+_JSON = flags.DEFINE_string('json', '', 'A file to write the results to.')
+_TASK = flags.DEFINE_string('task', '', 'If given, what the checkpoint must be of.')
+
+
+def main() -> None:
+  loaded = evaluation.load(_CHECKPOINT.value, _TASK.value)
+  result = evaluation.evaluate(loaded, _EPISODES.value)
+  for name, value in result.items():
+    print(f'{name:20s} {value}')
+  if _JSON.value:
+    pathlib.Path(_JSON.value).write_text(json.dumps(result, indent=2) + '\n')
+
+
+if __name__ == '__main__':
+  command_line.run(main)
