@@ -142,6 +142,12 @@ def train(run: Run, workdir: str | os.PathLike) -> dict[str, float]:
   module = evaluation.AGENTS[run.agent]
   agent = module.make_agent(run.agent_config, spec)
   devices = parallel.choose_devices(config.parallel.devices, run.agent_config.batch_size // 2)
+  errors.check(
+      config.replay.episodes >= len(devices),
+      'config.replay.episodes',
+      config.replay.episodes,
+      f'at least one for each of {len(devices)} devices',
+  )
   workdir = pathlib.Path(workdir)
   description = _describe(run, dataset, environments[0].action_repeat, spec)
   _claim(workdir, description)

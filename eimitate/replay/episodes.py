@@ -133,7 +133,7 @@ def sample(replay: Replay, rng_key: chex.PRNGKey, batch_size: int, unroll: int) 
 def gather(replay: Replay, start: jax.Array, unroll: int) -> types.Window:
   """The windows that start at rows `start` `[B]`; see `sample`."""
   capacity = len(replay.episode)
-  offset = jnp.arange(unroll + 2)
+  offset = jnp.arange(unroll + 2)[None]
   index = (start[:, None] + offset) % capacity
   # A full ring can hold one episode from end to start: its number alone would let a window run
   # on past the episode's last row, which has no action.

@@ -20,8 +20,9 @@ def sample_root_actions(
     latent: jax.Array,
 ) -> jax.Array:
   """All K actions of each root, `[B, K, A]` for latents `[B, L]`."""
-  policy, bc_policy = model.policies(params, latent)
-  batch, size = policy.mean.shape
+  # A leading axis for the slots.
+  policy, bc_policy = jax.tree.map(lambda x: x[None], model.policies(params, latent))
+  batch, size = policy.mean.shape[1:]
   noise = jax.random.normal(rng_key, (config.num_actions, batch, size))
   split = config.num_actions - config.num_bc_actions
   actions = jnp.concatenate([

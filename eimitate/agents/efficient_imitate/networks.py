@@ -130,4 +130,4 @@ def _make_normaliser(config, spec):
   expected = f'{spec.observation_size} numbers each, to normalise observations'
   errors.check(known, 'observation_mean, observation_scale', 'other sizes', expected)
   mean, scale = jnp.array(spec.observation_mean), jnp.array(spec.observation_scale)
-  return lambda observation: (observation - mean) / scale
+  return jnp.vectorize(lambda observation: (observation - mean) / scale, signature='(o)->(o)')

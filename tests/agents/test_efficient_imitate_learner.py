@@ -1,0 +1,190 @@
+import dataclasses
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+
+from eimitate import agents
+from eimitate import configuration
+from eimitate import types
+from eimitate.agents.efficient_imitate import learner as learner_lib
+from eimitate.replay import episodes
+
+_SPEC = types.EnvironmentSpec(3, 2, (0.0, 1.0, -1.0), (1.0, 2.0, 0.5))
+_ei = agents.efficient_imitate
+
+
+def small(variant='tuned', **overrides):
+  sizes = {
+      f'networks.{name}': (16,)
+      for name in ('representation', 'dynamics', 'value', 'policy', 'discriminator', 'projector', 'predictor')
+  }
+  sizes |= {'networks.latent': 8, 'networks.value_bins': 41, 'batch_size': 8, 'search.num_actions': 4}
+  sizes |= {'search.num_simulations': 4, 'search.max_considered_actions': 4, 'unroll_steps': 3}
+  return configuration.override(getattr(_ei, variant)(), sizes | overrides)
+
+
+def replay(seed, lengths=(6, 9), terminal=False):
+  rng = np.random.default_rng(seed)
+  ring = episodes.init(_SPEC, 40)
+  for length in lengths:
+    discounts = np.ones(length, np.float32)
+    discounts[-1] = 0.0 if terminal else 1.0
+    trajectory = types.Trajectory(
+        rng.normal(size=(length + 1, 3)).astype(np.float32),
+        rng.uniform(-1, 1, (length, 2)).astype(np.float32),
+        np.zeros(length, np.float32),
+        discounts,
+    )
+    ring = episodes.add(ring, episodes.to_rows(trajectory), jnp.int32(length + 1))
+  return ring
+
+
+@pytest.mark.parametrize('variant', ['tuned', 'paper', 'released'])
+def test_updates_and_acts(variant):
+  agent = _ei.make_agent(small(variant), _SPEC)
+  state = agent.init(jax.random.key(0))
+  update = jax.jit(agent.update)
+  for i in range(3):
+    state, metrics = update(state, jax.random.key(i), replay(0), replay(1))
+  assert int(state.updates) == 3
+  assert all(np.isfinite(value) for value in metrics.values())
+  observations = jnp.zeros((5, 3))
+  for actions in (
+      jax.jit(agent.act)(agent.params(state), jax.random.key(0), observations, 1.0),
+      jax.jit(agent.act_greedily)(agent.params(state), jax.random.key(0), observations),
+  ):
+    assert actions.shape == (5, 2) and (np.abs(actions) <= 1).all()
+
+
+def test_target_network_is_copied_at_its_interval():
+  agent = _ei.make_agent(small(target_update_interval=2), _SPEC)
+  state = agent.init(jax.random.key(0))
+  history = [state]
+  for i in range(4):
+    state, _ = jax.jit(agent.update)(state, jax.random.key(i), replay(0), replay(1))
+    history.append(state)
+  same = lambda a, b: all(jax.tree.leaves(jax.tree.map(lambda x, y: bool((x == y).all()), a, b)))
+  assert same(history[1].target_params, history[0].params)
+  assert same(history[2].target_params, history[0].params)
+  assert same(history[3].target_params, history[2].params)
+  assert not same(history[3].target_params, history[1].params)
+
+
+def _targets(config, terminal=False, lengths=(6,), start=3):
+  networks = _ei.make_networks(config.networks, _SPEC)
+  search = learner_lib.make_search(config.search, learner_lib.make_model(config, networks))
+  params, target = (networks.init(jax.random.key(i)) for i in range(2))
+  agent = episodes.gather(replay(0, lengths, terminal), jnp.array([start]), config.unroll_steps)
+  made, _ = learner_lib.make_targets(config, networks, search, params, target, jax.random.key(2), agent)
+  return networks, search, params, target, agent, made
+
+
+@pytest.mark.parametrize('target_discriminator', [True, False])
+def test_value_target_by_hand(target_discriminator):
+  config = small(target_discriminator=target_discriminator, **{'networks.zero_last_layers': False})
+  networks, search, params, target, agent, made = _targets(config)
+  # The same search on its own: unique positions, one key.
+  latents = networks.represent(target, agent.observations[0])
+  output = search(target, jax.random.key(2), latents, noise=config.reanalyse_noise)
+  rewarding = target if target_discriminator else params
+  seen = networks.represent(rewarding, agent.observations[0, :-1])
+  logit = networks.discriminate(rewarding, seen, agent.actions[0])
+  expected = np.log1p(np.exp(logit)) + 0.99 * np.asarray(output.value)[1:] * agent.discounts[0]
+  np.testing.assert_allclose(made.value[0], expected, rtol=1e-4)
+  np.testing.assert_allclose(made.weights[0], output.weights[:-1], rtol=1e-5)
+
+
+def test_truncation_bootstraps_and_termination_does_not():
+  config = small(**{'networks.zero_last_layers': False})
+  # Row 5 is the last transition of an episode of 6.
+  truncated, ended = (_targets(config, terminal, start=5)[-1].value[0, 0] for terminal in (False, True))
+  networks, _, _, target, agent, _ = _targets(config, start=5)
+  latent = networks.represent(target, agent.observations[:, 0])
+  reward = np.log1p(np.exp(networks.discriminate(target, latent, agent.actions[:, 0])))[0]
+  np.testing.assert_allclose(ended, reward, rtol=1e-5)
+  assert abs(truncated - reward) > 1e-3
+
+
+def test_weight_decay_joins_after_clipping():
+  config = _ei.Config().optimiser
+  config = dataclasses.replace(config, max_gradient_norm=1.0, weight_decay=0.5, learning_rate=0.1)
+  optimiser = learner_lib.make_optimiser(config)
+  params, gradient = {'w': jnp.array([2.0, 0.0])}, {'w': jnp.array([3.0, 4.0])}
+  state = optimiser.init(params)
+  step, state = optimiser.update(gradient, state, params)
+  # Clipped to (0.6, 0.8), decayed to (1.6, 0.8), momentum starts empty.
+  np.testing.assert_allclose(step['w'], [-0.16, -0.08], rtol=1e-6)
+  step, _ = optimiser.update(gradient, state, params)
+  np.testing.assert_allclose(step['w'], [-0.16 * 1.9, -0.08 * 1.9], rtol=1e-6)
+
+
+def test_networks_have_the_papers_sizes():
+  networks = _ei.make_networks(_ei.paper().networks, types.EnvironmentSpec(24, 6))
+  params = networks.init(jax.random.key(0))
+  count = {name: sum(x.size for x in jax.tree.leaves(tree)) for name, tree in params.items()}
+  dense = lambda *sizes: sum((a + 1) * b for a, b in zip(sizes, sizes[1:]))
+  assert count == {
+      'representation': dense(24, 256, 128),
+      'dynamics': dense(134, 256, 128),
+      'value': dense(128, 128, 401),
+      'policy': dense(128, 128, 12),
+      'bc_policy': dense(128, 128, 12),
+      'discriminator': dense(134, 128, 1),
+      'projector': dense(128, 512, 128),
+      'predictor': dense(128, 512, 128),
+  }
+  latent = jnp.ones((2, 128))
+  np.testing.assert_array_equal(networks.policy(params, latent).log_std, 0)
+  np.testing.assert_array_equal(networks.value_logits(params, latent), 0)
+
+
+def test_observations_are_normalised_by_the_spec():
+  config = small().networks
+  networks = _ei.make_networks(config, _SPEC)
+  plain = _ei.make_networks(dataclasses.replace(config, normalise_observations=False), _SPEC)
+  params = networks.init(jax.random.key(0))
+  observation = jnp.array([[2.0, 5.0, -2.0]])
+  np.testing.assert_allclose(
+      networks.represent(params, observation),
+      plain.represent(params, jnp.array([[2.0, 2.0, -2.0]])),
+      rtol=1e-5,
+  )
+
+
+@pytest.mark.parametrize(
+    'field, value',
+    [
+        ('batch_size', 7),
+        ('unroll_steps', 0),
+        ('discount', 1.0),
+        ('optimiser.name', 'lion'),
+        ('loss.penalty_scale', 'big'),
+        ('networks.value_bins', 400),
+        ('networks.activation', 'step'),
+    ],
+)
+def test_bad_settings_are_named(field, value):
+  with pytest.raises(ValueError, match=f'config.{field}: found .*{value}.*expected'):
+    _ei.make_agent(configuration.override(_ei.tuned(), {field: value}), _SPEC)
+
+
+def test_normalising_without_statistics_is_refused():
+  with pytest.raises(ValueError, match='observation_mean.*expected 3 numbers each'):
+    _ei.make_agent(small(), types.EnvironmentSpec(3, 2))
+
+
+def test_ablations_change_what_they_say():
+  """Each of the paper's ablations is one field."""
+  base = _ei.tuned()
+  ablations = {
+      'target_discriminator': False,
+      'loss.discriminator_steps': 'single',
+      'search.bc_fraction': 0.0,
+      'search.num_actions': 8,
+      'search.num_simulations': 8,
+      'search.kind': 'mctx',
+  }
+  for field, value in ablations.items():
+    _ei.make_agent(configuration.override(base, {field: value}), _SPEC)

@@ -1,0 +1,13 @@
+"""Four virtual CPU devices, so that every test exercises the parallel path; promotion is an error."""
+
+import chex
+import jax
+import pytest
+
+jax.config.update('jax_num_cpu_devices', 4)
+jax.config.update('jax_numpy_rank_promotion', 'raise')
+
+
+@pytest.fixture(autouse=True)
+def _fresh_trace_counts():
+  chex.clear_trace_counter()

@@ -1,0 +1,63 @@
+import jax
+import jax.numpy as jnp
+import numpy as np
+from scipy import integrate
+from scipy import stats
+
+from eimitate.ops import squashed_normal
+
+
+def _policy(mean, log_std):
+  return squashed_normal.SquashedNormal(jnp.atleast_1d(mean), jnp.atleast_1d(log_std))
+
+
+def test_log_prob_agrees_with_scipy():
+  for mean, log_std, action in [(0.3, -0.5, 0.7), (-1.0, 0.4, -0.95), (0.0, 0.0, 0.0)]:
+    u = np.arctanh(action)
+    expected = stats.norm.logpdf(u, mean, np.exp(log_std)) - np.log(1 - action**2)
+    actual = squashed_normal.log_prob(_policy(mean, log_std), jnp.array([action]))
+    np.testing.assert_allclose(actual, expected, rtol=1e-5, atol=1e-6)
+
+
+def test_density_integrates_to_one():
+  density = jax.jit(
+      lambda a: jnp.exp(squashed_normal.log_prob(_policy(0.4, -0.3), jnp.array([a])))
+  )
+  total, _ = integrate.quad(lambda a: float(density(a)), -0.998, 0.998)
+  assert abs(total - 1) < 5e-3
+
+
+def test_log_prob_sums_over_action_parts_under_vmap_and_jit():
+  policy = squashed_normal.SquashedNormal(jnp.zeros((4, 3)), jnp.zeros((4, 3)))
+  action = jax.random.uniform(jax.random.key(0), (4, 3), minval=-1)
+  single = lambda a: squashed_normal.log_prob(_policy(0.0, 0.0), a)
+  expected = jax.vmap(jax.vmap(single))(action[..., None]).sum(1)
+  np.testing.assert_allclose(jax.jit(squashed_normal.log_prob)(policy, action), expected, rtol=1e-5)
+
+
+def test_finite_at_the_edges_of_the_action_space():
+  def loss(outputs, action):
+    return squashed_normal.log_prob(squashed_normal.from_outputs(outputs), action)
+
+  for raw in (-1e3, -5.0, 0.0, 5.0, 1e3):
+    for action in (-1.0, 1.0, 0.0):
+      arguments = jnp.array([0.0, raw]), jnp.array([action])
+      value, gradient = jax.value_and_grad(loss)(*arguments)
+      assert np.isfinite(value) and np.isfinite(gradient).all()
+
+
+def test_log_std_is_bounded_with_slope_one_at_zero():
+  log_std = lambda raw: squashed_normal.from_outputs(jnp.array([0.0, raw])).log_std[0]
+  assert log_std(0.0) == 0.0 and abs(jax.grad(log_std)(1e-6) - 1) < 1e-4
+  assert abs(jax.grad(log_std)(-1e-6) - 1) < 1e-4
+  assert log_std(1e6) <= squashed_normal.LOG_STD_MAX
+  assert log_std(-1e6) >= squashed_normal.LOG_STD_MIN
+
+
+def test_samples_have_the_policys_moments():
+  policy = _policy(0.5, -1.0)
+  noise = jax.random.normal(jax.random.key(0), (20000, 1))
+  expanded = jax.tree.map(lambda x: x[None], policy)
+  u = np.arctanh(squashed_normal.from_noise(expanded, noise))
+  np.testing.assert_allclose([u.mean(), u.std()], [0.5, np.exp(-1)], atol=0.01)
+  np.testing.assert_allclose(squashed_normal.mode(policy), np.tanh(0.5), rtol=1e-6)

@@ -1,0 +1,110 @@
+import hypothesis
+from hypothesis import strategies
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+
+from eimitate import types
+from eimitate.replay import episodes
+
+_SPEC = types.EnvironmentSpec(observation_size=2, action_size=1)
+_CAPACITY, _LONGEST = 23, 12
+
+_add = jax.jit(episodes.add)
+_gather = jax.jit(episodes.gather, static_argnums=2)
+_sample = jax.jit(episodes.sample, static_argnums=(2, 3))
+
+
+def _trajectory(number, length, terminal=False):
+  """Observation t of episode n is (n, t), action (100 n + t) / 1e4, reward t."""
+  t = np.arange(length + 1, dtype=np.float32)
+  observations = np.stack([np.full(length + 1, number, np.float32), t], 1)
+  discounts = np.ones(length, np.float32)
+  discounts[-1] = 0.0 if terminal else 1.0
+  return types.Trajectory(observations, (100 * number + t[:-1, None]) / 1e4, t[:-1], discounts)
+
+
+def _fill(lengths, capacity=_CAPACITY):
+  replay = episodes.init(_SPEC, capacity)
+  for number, length in enumerate(lengths):
+    padded = min(_LONGEST + 1, capacity)
+    rows = episodes.pad_rows(episodes.to_rows(_trajectory(number, length)), padded)
+    replay = _add(replay, rows, jnp.int32(length + 1))
+  return replay
+
+
+def _check_window(window, lengths):
+  """Everything in a window belongs to one episode and says so."""
+  observations = np.asarray(window.observations)
+  for b in range(len(observations)):
+    number, first = observations[b, 0]
+    length = lengths[int(number)]
+    for h in range(observations.shape[1]):
+      t = int(first) + h
+      assert window.observation_mask[b, h] == (t <= length)
+      np.testing.assert_array_equal(observations[b, h], [number, min(t, length)])
+      if h < observations.shape[1] - 1:
+        inside = t < length
+        assert window.action_mask[b, h] == inside
+        action = (100 * number + t) / 1e4 if inside else 0
+        np.testing.assert_allclose(window.actions[b, h, 0], action, rtol=1e-6)
+        assert window.rewards[b, h] == (t if inside else 0)
+
+
+@hypothesis.settings(deadline=None, max_examples=60)
+@hypothesis.given(
+    strategies.lists(strategies.integers(1, _LONGEST), min_size=1, max_size=12),
+    strategies.integers(0, 100),
+)
+def test_no_window_crosses_an_end_also_after_wrapping(lengths, seed):
+  window = _sample(_fill(lengths), jax.random.key(seed), 16, 3)
+  _check_window(window, lengths)
+
+
+@hypothesis.settings(deadline=None, max_examples=30)
+@hypothesis.given(strategies.lists(strategies.integers(1, _LONGEST), min_size=1, max_size=12))
+def test_ring_holds_the_newest_rows(lengths):
+  replay = _fill(lengths)
+  rows = [(n, t) for n, length in enumerate(lengths) for t in range(length + 1)][-_CAPACITY:]
+  stored = np.asarray(replay.rows.observation)[np.asarray(replay.episode) >= 0]
+  assert sorted(map(tuple, stored.tolist())) == sorted((float(n), float(t)) for n, t in rows)
+  assert int(replay.episodes) == len(lengths)
+  expected = sum(t < lengths[n] for n, t in rows)
+  assert int(episodes.num_transitions(replay)) == expected
+
+
+def test_sampling_is_uniform_over_transitions():
+  replay = _fill([3, 9, 5])
+  window = _sample(replay, jax.random.key(0), 17000, 1)
+  numbers, t = np.asarray(window.observations[:, 0]).T.astype(int)
+  counts = np.bincount(10 * numbers + t, minlength=30)
+  expected = np.zeros(30)
+  expected[[0, 1, 2, *range(10, 19), *range(20, 25)]] = 1000
+  np.testing.assert_array_equal(counts[expected == 0], 0)
+  np.testing.assert_allclose(counts[expected > 0], 1000, rtol=0.15)
+
+
+def test_an_episode_that_fills_the_ring_does_not_wrap_into_itself():
+  replay = _fill([9], capacity=10)
+  _check_window(_gather(replay, jnp.arange(9), 4), [9])
+
+
+def test_count_zero_adds_nothing():
+  replay = _fill([3])
+  rows = episodes.pad_rows(episodes.to_rows(_trajectory(7, 4)), _LONGEST + 1)
+  same = _add(replay, rows, jnp.int32(0))
+  jax.tree.map(np.testing.assert_array_equal, replay, same)
+
+
+def test_termination_is_kept():
+  replay = episodes.init(_SPEC, _CAPACITY)
+  rows = episodes.to_rows(_trajectory(0, 4, terminal=True))
+  window = episodes.gather(episodes.add(replay, rows, jnp.int32(5)), jnp.array([2]), 3)
+  np.testing.assert_array_equal(window.discounts[0], [1, 0, 0, 0])
+  np.testing.assert_array_equal(window.action_mask[0], [1, 1, 0, 0])
+
+
+def test_capacity_is_checked():
+  with pytest.raises(ValueError, match='replay capacity: found 1 rows, expected at least 2'):
+    episodes.init(_SPEC, 1)

@@ -1,0 +1,39 @@
+"""Small random models for the searches' tests."""
+
+import jax
+import jax.numpy as jnp
+
+from eimitate.ops import squashed_normal
+from eimitate.search import base
+
+LATENT, ACTION = 6, 2
+
+
+def make_model(seed: int, scale: float = 1.0, discount: float = 0.9) -> base.Model:
+  """A random nonlinear model; rewards and values are multiplied by `scale`."""
+  keys = jax.random.split(jax.random.key(seed), 6)
+  weight = lambda key, rows, columns: jax.random.normal(key, (rows, columns)) / rows**0.5
+  to_policy, to_bc = weight(keys[0], LATENT, 2 * ACTION), weight(keys[1], LATENT, 2 * ACTION)
+  to_reward = weight(keys[2], LATENT + ACTION, 1)
+  to_latent = 2 * weight(keys[3], LATENT + ACTION, LATENT)
+  to_value = weight(keys[4], LATENT, 1)
+
+  def policies(params, latent):
+    del params
+    return tuple(squashed_normal.from_outputs(latent @ w) for w in (to_policy, to_bc))
+
+  def step(params, latent, action):
+    del params
+    x = jnp.concatenate([latent, action], -1)
+    return scale * jax.nn.softplus(x @ to_reward)[:, 0], jnp.tanh(x @ to_latent)
+
+  def value(params, latent):
+    del params
+    return scale * (latent @ to_value)[:, 0]
+
+  return base.Model(policies, step, value, discount)
+
+
+def latents(seed: int, batch: int) -> jax.Array:
+  """Random roots `[B, L]`."""
+  return jax.random.normal(jax.random.key(1000 + seed), (batch, LATENT))

@@ -1,0 +1,58 @@
+import dataclasses
+
+import jax
+import numpy as np
+import pytest
+
+from eimitate.search import base
+from eimitate.search import gumbel
+from eimitate.search import make_search
+from tests.search import models
+
+_CONFIG = base.Config(kind='gumbel', num_simulations=16, num_actions=16, max_considered_actions=16)
+
+
+@pytest.mark.parametrize('seed', range(3))
+def test_one_ply_is_what_mctx_computes(seed):
+  model, latent = models.make_model(seed), models.latents(seed, 8)
+  actions = jax.random.uniform(jax.random.key(7), (8, 16, models.ACTION), minval=-1)
+  arguments = (_CONFIG, model, None, jax.random.key(seed), latent, actions, False)
+  tree, one_ply = gumbel._tree(*arguments), gumbel._one_ply(*arguments)
+  np.testing.assert_allclose(tree.value, one_ply.value, rtol=1e-5)
+  np.testing.assert_allclose(tree.weights, one_ply.weights, rtol=1e-3, atol=1e-6)
+  np.testing.assert_array_equal(tree.selected, one_ply.selected)
+
+
+def test_one_ply_explores_like_mctx():
+  model, latent = models.make_model(0), models.latents(0, 4000)[:1].repeat(4000, 0)
+  actions = jax.random.uniform(jax.random.key(7), (1, 16, models.ACTION), minval=-1).repeat(4000, 0)
+  shares = [
+      np.bincount(run(_CONFIG, model, None, jax.random.key(3), latent, actions, True).selected, minlength=16)
+      / 4000
+      for run in (gumbel._tree, gumbel._one_ply)
+  ]
+  np.testing.assert_allclose(*shares, atol=0.04)
+
+
+@pytest.mark.parametrize('considered, simulations', [(4, 8), (8, 16), (16, 16)])
+def test_search_through_the_interface(considered, simulations):
+  config = dataclasses.replace(
+      _CONFIG, max_considered_actions=considered, num_simulations=simulations
+  )
+  search = make_search(config, models.make_model(0))
+  output = jax.jit(lambda key, latent: search(None, key, latent, noise=True))(
+      jax.random.key(0), models.latents(0, 5)
+  )
+  assert output.actions.shape == (5, 16, 2)
+  assert output.value.shape == (5,)
+  np.testing.assert_allclose(output.weights.sum(1), 1, rtol=1e-5)
+  assert ((output.selected >= 0) & (output.selected < 16)).all()
+
+
+@pytest.mark.parametrize(
+    'field, value', [('kind', 'alphabeta'), ('num_simulations', 0), ('num_actions', 0), ('bc_fraction', 1.5)]
+)
+def test_bad_settings_are_named(field, value):
+  config = dataclasses.replace(_CONFIG, **{field: value})
+  with pytest.raises(ValueError, match=f'search.{field}: found .*{value}.*expected'):
+    make_search(config, models.make_model(0))

@@ -1,0 +1,89 @@
+"""Imports point downwards only."""
+
+import ast
+import pathlib
+
+import eimitate
+
+_ROOT = pathlib.Path(eimitate.__file__).parent
+
+# Each part may import the parts named with it, and itself; anything else is an upward import.
+_BASE = {'errors', 'configuration', 'types'}
+_PURE = _BASE | {'networks', 'ops'}
+_HOST = {'parallel', 'logs', 'checkpoints', 'acting'}
+_ALLOWED = {
+    'errors': set(),
+    'configuration': {'errors'},
+    'types': {'errors'},
+    'networks': _BASE,
+    'ops': _BASE,
+    'replay': _PURE,
+    'rewards': _PURE,
+    'search': _PURE,
+    'agents': _PURE | {'replay', 'rewards', 'search'},
+    'environments': _BASE,
+    'demonstrations': _BASE | {'environments'},
+    'parallel': _BASE,
+    'logs': _BASE,
+    'checkpoints': _BASE,
+    'acting': _BASE,
+    'evaluation': _PURE | {'agents', 'environments', 'demonstrations'} | _HOST,
+    'training': _PURE | {'agents', 'environments', 'demonstrations', 'replay', 'evaluation'} | _HOST,
+}
+_IO_FREE = {'networks', 'ops', 'replay', 'rewards', 'search', 'agents', 'types'}
+_PURE_LIBRARIES = {
+    'jax', 'flax', 'optax', 'mctx', 'chex', 'numpy',
+    'collections', 'dataclasses', 'functools', 'typing',
+}  # fmt: skip
+
+
+def _imports(path):
+  for node in ast.walk(ast.parse(path.read_text())):
+    if isinstance(node, ast.Import):
+      yield from (alias.name for alias in node.names)
+    elif isinstance(node, ast.ImportFrom):
+      assert node.level == 0, f'{path}: relative import'
+      # `from eimitate import x` imports the module x.
+      if node.module == 'eimitate':
+        yield from (f'eimitate.{alias.name}' for alias in node.names)
+      else:
+        yield node.module
+
+
+def _violations(root):
+  for path in sorted(root.rglob('*.py')):
+    part = path.relative_to(root).parts[0].removesuffix('.py')
+    if part == '__init__':
+      continue
+    for name in _imports(path):
+      first, _, rest = name.partition('.')
+      target = rest.partition('.')[0]
+      if first == 'experiments':
+        yield f'{path}: {name}'
+      elif first == 'eimitate' and target != part and target not in _ALLOWED[part]:
+        yield f'{path}: {name}'
+      elif first != 'eimitate' and part in _IO_FREE and first not in _PURE_LIBRARIES:
+        yield f'{path}: {name}'
+
+
+def test_every_import_points_downwards():
+  assert not list(_violations(_ROOT))
+
+
+def test_an_upward_import_is_found(tmp_path):
+  (tmp_path / 'ops').mkdir()
+  (tmp_path / 'ops' / 'bad.py').write_text('from eimitate import training\nimport os\n')
+  assert len(list(_violations(tmp_path))) == 2
+
+
+def test_only_one_file_imports_orbax():
+  files = [path.name for path in _ROOT.rglob('*.py') if 'orbax' in set(_firsts(path))]
+  assert files == ['checkpoints.py']
+
+
+def test_flags_live_in_experiments_only():
+  assert not [path for path in _ROOT.rglob('*.py') if 'absl' in set(_firsts(path))]
+
+
+def _firsts(path):
+  return (name.partition('.')[0] for name in _imports(path))
