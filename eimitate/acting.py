@@ -9,9 +9,9 @@ from eimitate import types
 
 
 def collect_episodes(
-    act: Callable[[np.ndarray], np.ndarray],
-    environments: Sequence[dm_env.Environment],
-    seeds: Sequence[int],
+  act: Callable[[np.ndarray], np.ndarray],
+  environments: Sequence[dm_env.Environment],
+  seeds: Sequence[int],
 ) -> list[types.Trajectory]:
   """One episode from every environment.
 
@@ -48,8 +48,8 @@ def collect_episodes(
 def _trajectory(observations, steps) -> types.Trajectory:
   actions, rewards, discounts = zip(*steps)
   return types.Trajectory(
-      observations=np.stack(observations).astype(np.float32),
-      actions=np.stack(actions).astype(np.float32),
-      rewards=np.array(rewards, np.float32),
-      discounts=np.array(discounts, np.float32),
+    observations=np.stack(observations).astype(np.float32),
+    actions=np.stack(actions).astype(np.float32),
+    rewards=np.array(rewards, np.float32),
+    discounts=np.array(discounts, np.float32),
   )

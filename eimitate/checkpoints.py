@@ -1,6 +1,6 @@
 """The only orbax import: whole runs saved and restored.
 
-A step holds the items `params` (what acting needs), `learner`, `replay`, `meta` (counters, keys) and
+A step holds the items `params` (what acting needs), `learner`, `replay`, `meta` (counters, key) and
 `config` (everything that rebuilds the agent). Evaluation reads `params` and `config` only.
 """
 
@@ -24,8 +24,8 @@ class Checkpoints:
   def __init__(self, workdir: str | os.PathLike, keep: int = 2):
     """Opens, and creates if need be, the folder `checkpoints` of `workdir`."""
     self._manager = ocp.CheckpointManager(
-        pathlib.Path(workdir).absolute() / _FOLDER,
-        options=ocp.CheckpointManagerOptions(max_to_keep=keep, enable_async_checkpointing=False),
+      pathlib.Path(workdir).absolute() / _FOLDER,
+      options=ocp.CheckpointManagerOptions(max_to_keep=keep, enable_async_checkpointing=False),
     )
 
   def latest(self) -> int | None:

@@ -2,14 +2,12 @@
 
 from collections.abc import Mapping
 import dataclasses
-from typing import Any, TypeVar
+from typing import Any
 
 from eimitate import errors
 
-T = TypeVar('T')
 
-
-def override(config: T, overrides: Mapping[str, Any]) -> T:
+def override(config: Any, overrides: Mapping[str, Any]) -> Any:
   """A copy of `config` with fields replaced by dotted path, `{'search.num_actions': 8}`.
 
   Raises:
@@ -23,11 +21,11 @@ def override(config: T, overrides: Mapping[str, Any]) -> T:
 def to_dict(config: Any) -> dict[str, Any]:
   """Nested plain dictionaries and lists, ready for JSON."""
   return {
-      field.name: _to_plain(getattr(config, field.name)) for field in dataclasses.fields(config)
+    field.name: _to_plain(getattr(config, field.name)) for field in dataclasses.fields(config)
   }
 
 
-def from_dict(cls: type[T], values: Mapping[str, Any], name: str = 'config') -> T:
+def from_dict(cls: Any, values: Mapping[str, Any], name: str = 'config') -> Any:
   """The inverse of `to_dict`.
 
   Raises:
@@ -36,10 +34,10 @@ def from_dict(cls: type[T], values: Mapping[str, Any], name: str = 'config') -> 
   default = cls()
   known = {field.name for field in dataclasses.fields(cls)}
   errors.check(
-      set(values) == known,
-      name,
-      f'missing {sorted(known - set(values))}, unknown {sorted(set(values) - known)}',
-      f"the fields of this version's {cls.__name__}",
+    set(values) == known,
+    name,
+    f'missing {sorted(known - set(values))}, unknown {sorted(set(values) - known)}',
+    f"the fields of this version's {cls.__name__}",
   )
   fields = {}
   for key, value in values.items():

@@ -95,10 +95,10 @@ def summarise(returns: Sequence[float], expert_return: float) -> dict[str, float
   """Mean, spread and fraction of the demonstrations' mean return."""
   mean = float(np.mean(returns))
   return {
-      'mean_return': mean,
-      'std_return': float(np.std(returns)),
-      'min_return': float(np.min(returns)),
-      'fraction_of_expert': mean / expert_return,
+    'mean_return': mean,
+    'std_return': float(np.std(returns)),
+    'min_return': float(np.min(returns)),
+    'fraction_of_expert': mean / expert_return,
   }
 
 
@@ -110,19 +110,19 @@ def evaluate(loaded: Loaded, episodes: int) -> dict[str, Any]:
   """
   description = loaded.description
   environments = make_environments(
-      description['task'],
-      description['action_repeat'],
-      description['config']['environment'],
-      episodes,
+    description['task'],
+    description['action_repeat'],
+    description['config']['environment'],
+    episodes,
   )
   returns = rollout(loaded.policy, loaded.params, environments)
   return {
-      'task': description['task'],
-      'agent': description['agent'],
-      'agent_steps': loaded.counters['agent_steps'],
-      'env_steps': loaded.counters['env_steps'],
-      'updates': loaded.counters['updates'],
-      **summarise(returns, description['demonstrations']['mean_return']),
-      'expert_return': description['demonstrations']['mean_return'],
-      'returns': returns,
+    'task': description['task'],
+    'agent': description['agent'],
+    'agent_steps': loaded.counters['agent_steps'],
+    'env_steps': loaded.counters['env_steps'],
+    'updates': loaded.counters['updates'],
+    **summarise(returns, description['demonstrations']['mean_return']),
+    'expert_return': description['demonstrations']['mean_return'],
+    'returns': returns,
   }

@@ -58,12 +58,12 @@ def map_update(update: Callable, devices: Sequence[jax.Device]) -> Callable:
   donated.
   """
   return jax.pmap(
-      update,
-      axis_name=AXIS_NAME,
-      in_axes=(None, None, 0, None),
-      out_axes=None,
-      devices=devices,
-      donate_argnums=(0,),
+    update,
+    axis_name=AXIS_NAME,
+    in_axes=(None, None, 0, None),
+    out_axes=None,
+    devices=devices,
+    donate_argnums=(0,),
   )
 
 
@@ -78,7 +78,7 @@ def replicate(tree, devices: Sequence[jax.Device]):
   The axis has the same name, or the next call would compile anew.
   """
   copy = jax.pmap(
-      lambda tree, _: tree, AXIS_NAME, in_axes=(None, 0), out_axes=None, devices=devices
+    lambda tree, _: tree, AXIS_NAME, in_axes=(None, 0), out_axes=None, devices=devices
   )
   return copy(tree, jnp.zeros(len(devices)))
 

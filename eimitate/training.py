@@ -1,6 +1,6 @@
 """The loop, one for all agents: collect -> push -> update -> log -> evaluate -> checkpoint."""
 
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 import dataclasses
 import json
 import os
@@ -143,10 +143,10 @@ def train(run: Run, workdir: str | os.PathLike) -> dict[str, float]:
   agent = module.make_agent(run.agent_config, spec)
   devices = parallel.choose_devices(config.parallel.devices, run.agent_config.batch_size // 2)
   errors.check(
-      config.replay.episodes >= len(devices),
-      'config.replay.episodes',
-      config.replay.episodes,
-      f'at least one for each of {len(devices)} devices',
+    config.replay.episodes >= len(devices),
+    'config.replay.episodes',
+    config.replay.episodes,
+    f'at least one for each of {len(devices)} devices',
   )
   workdir = pathlib.Path(workdir)
   description = _describe(run, dataset, environments[0].action_repeat, spec)
@@ -171,7 +171,7 @@ def _train(run, agent, loop, state, environments, dataset, logger, checkpoints, 
   config, result = run.config, {}
   act_greedily = evaluation.make_policy(agent.act_greedily)
   evaluators = evaluation.make_environments(
-      run.task, environments[0].action_repeat, config.environment, config.evaluation.episodes
+    run.task, environments[0].action_repeat, config.environment, config.evaluation.episodes
   )
 
   def evaluate(state):
@@ -187,20 +187,20 @@ def _train(run, agent, loop, state, environments, dataset, logger, checkpoints, 
 
   def save(state):
     checkpoints.save(
-        state.counters['agent_steps'],
-        {
-            'params': agent.params(state.learner),
-            'learner': state.learner,
-            'replay': state.replay,
+      state.counters['agent_steps'],
+      {
+        'params': agent.params(state.learner),
+        'learner': state.learner,
+        'replay': state.replay,
+      },
+      {
+        'meta': {
+          'counters': dict(state.counters),
+          'rng_key': jax.random.key_data(state.rng_key).tolist(),
+          'metrics_bytes': logger.metrics_bytes,
         },
-        {
-            'meta': {
-                'counters': dict(state.counters),
-                'rng_key': jax.random.key_data(state.rng_key).tolist(),
-                'metrics_bytes': logger.metrics_bytes,
-            },
-            'config': description,
-        },
+        'config': description,
+      },
     )
 
   if state.counters['agent_steps'] == 0:
@@ -259,7 +259,7 @@ class _Loop:
     rng_key, act_key = jax.random.split(state.rng_key)
     params = parallel.first_copy(self._agent.params(state.learner))
     temperature = np.float32(
-        current_temperature(config.actors, counters['agent_steps'] / config.agent_steps)
+      current_temperature(config.actors, counters['agent_steps'] / config.agent_steps)
     )
     calls = iter(range(1 << 30))
 
@@ -272,15 +272,15 @@ class _Loop:
     trajectories = acting.collect_episodes(act, environments, seeds)
     agent_steps = sum(len(trajectory.actions) for trajectory in trajectories)
     counters = dict(
-        counters,
-        agent_steps=counters['agent_steps'] + agent_steps,
-        env_steps=counters['env_steps'] + agent_steps * environments[0].action_repeat,
-        episodes=first + len(trajectories),
+      counters,
+      agent_steps=counters['agent_steps'] + agent_steps,
+      env_steps=counters['env_steps'] + agent_steps * environments[0].action_repeat,
+      episodes=first + len(trajectories),
     )
     returns = [float(trajectory.rewards.sum()) for trajectory in trajectories]
     logger.write(counters, {'collect/mean_return': np.mean(returns)})
     return state._replace(
-        rng_key=rng_key, counters=counters, replay=self._push(state.replay, trajectories, first)
+      rng_key=rng_key, counters=counters, replay=self._push(state.replay, trajectories, first)
     )
 
   def _push(self, replay, trajectories, first):
@@ -290,10 +290,10 @@ class _Loop:
       rows = episodes.to_rows(trajectory)
       length = len(rows.reward)
       errors.check(
-          length <= self._rows,
-          'episode',
-          f'{length - 1} agent steps',
-          f"at most {self._rows - 1}, the longest demonstration's",
+        length <= self._rows,
+        'episode',
+        f'{length - 1} agent steps',
+        f"at most {self._rows - 1}, the longest demonstration's",
       )
       padded = episodes.pad_rows(rows, self._rows)
       # Every shard sees the episode; only one takes it.
@@ -345,15 +345,15 @@ def _episode_seed(seed: int, episode: int) -> int:
 
 def _validate(config: Config) -> None:
   positive = {
-      'agent_steps': config.agent_steps,
-      'updates_per_agent_step': config.updates_per_agent_step,
-      'updates_per_call': config.updates_per_call,
-      'actors.num': config.actors.num,
-      'replay.episodes': config.replay.episodes,
-      'evaluation.episodes': config.evaluation.episodes,
-      'evaluation.interval': config.evaluation.interval,
-      'checkpoints.interval': config.checkpoints.interval,
-      'checkpoints.keep': config.checkpoints.keep,
+    'agent_steps': config.agent_steps,
+    'updates_per_agent_step': config.updates_per_agent_step,
+    'updates_per_call': config.updates_per_call,
+    'actors.num': config.actors.num,
+    'replay.episodes': config.replay.episodes,
+    'evaluation.episodes': config.evaluation.episodes,
+    'evaluation.interval': config.evaluation.interval,
+    'checkpoints.interval': config.checkpoints.interval,
+    'checkpoints.keep': config.checkpoints.keep,
   }
   for field, value in positive.items():
     errors.check(value > 0, f'config.{field}', value, 'more than 0')
@@ -367,7 +367,7 @@ def _load_inputs(run):
   """The demonstrations and one environment per actor, checked against each other."""
   config = run.config
   repeat = environments_lib.resolve_action_repeat(
-      run.task, config.action_repeat, config.environment
+    run.task, config.action_repeat, config.environment
   )
   make = lambda: environments_lib.make_environment(run.task, repeat, config.environment)
   environments = [make() for _ in range(config.actors.num)]
@@ -382,17 +382,19 @@ def _load_inputs(run):
 def _describe(run, dataset, action_repeat, spec) -> dict[str, Any]:
   """Everything that rebuilds the agent, and what its results are compared with, as JSON."""
   return {
-      'agent': run.agent,
-      'task': run.task,
-      'seed': run.seed,
-      'action_repeat': action_repeat,
-      'agent_config': configuration.to_dict(run.agent_config),
-      'config': configuration.to_dict(run.config),
-      'demonstrations': {
-          'checksum': dataset.checksum,
-          'mean_return': dataset.mean_return,
-      },
-      'environment_spec': {k: list(v) if isinstance(v, tuple) else v for k, v in spec._asdict().items()},
+    'agent': run.agent,
+    'task': run.task,
+    'seed': run.seed,
+    'action_repeat': action_repeat,
+    'agent_config': configuration.to_dict(run.agent_config),
+    'config': configuration.to_dict(run.config),
+    'demonstrations': {
+      'checksum': dataset.checksum,
+      'mean_return': dataset.mean_return,
+    },
+    'environment_spec': {
+      k: list(v) if isinstance(v, tuple) else v for k, v in spec._asdict().items()
+    },
   }
 
 
@@ -420,7 +422,7 @@ def _init(run, agent, spec, capacity, devices) -> _State:
   rng_key, init_key = jax.random.split(jax.random.key(run.seed))
   # Each shard gets its share of the episodes.
   replay = episodes.init(spec, -(-capacity // len(devices)))
-  counters = {name: 0 for name in (*logs.COUNTERS, 'episodes')}
+  counters = dict.fromkeys((*logs.COUNTERS, 'episodes'), 0)
   learner = parallel.replicate(agent.init(init_key), devices)
   return _State(learner, parallel.stack(replay, devices), rng_key, counters)
 

@@ -1,6 +1,6 @@
 """Evaluates a checkpoint, from the checkpoint alone.
 
-  python -m experiments.evaluate --checkpoint=DIR --episodes=10 --json=FILE
+python -m experiments.evaluate --checkpoint=DIR --episodes=10 --json=FILE
 """
 
 import json

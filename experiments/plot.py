@@ -1,6 +1,6 @@
 """Draws learning curves from work directories, or from the CSVs under results/.
 
-  python -m experiments.plot --output=curve.png WORKDIR_OR_CSV...
+python -m experiments.plot --output=curve.png WORKDIR_OR_CSV...
 """
 
 from collections.abc import Sequence
@@ -9,9 +9,9 @@ import json
 import os
 import pathlib
 
-from absl import flags
 from matplotlib.backends import backend_agg
 from matplotlib import figure as figure_lib
+import numpy as np
 
 from eimitate import errors
 from eimitate import logs
@@ -58,7 +58,8 @@ def learning_curve(sources: Sequence[str], output: str | os.PathLike) -> None:
     expert = last['eval/mean_return'] / last['eval/fraction_of_expert']
     axes.axhline(expert, color='grey', linestyle='--', label='demonstrations')
   repeat = last['env_steps'] / last['agent_steps'] if last['agent_steps'] else 1
-  axes.secondary_xaxis('top', (lambda x: x * repeat, lambda x: x / repeat)).set_xlabel('env steps')
+  to_env, to_agent = (lambda x: np.multiply(x, repeat)), (lambda x: np.divide(x, repeat))
+  axes.secondary_xaxis('top', functions=(to_env, to_agent)).set_xlabel('env steps')
   axes.set(xlabel='agent steps', ylabel='return of greedy episodes', ylim=(0, None))
   axes.legend(fontsize='small')
   figure.savefig(output, dpi=120)
@@ -68,4 +69,6 @@ def _read(source):
   if not str(source).endswith('.csv'):
     return evaluations(source)
   with open(source, newline='') as file:
-    return [{name: json.loads(value) for name, value in row.items()} for row in csv.DictReader(file)]
+    return [
+      {name: json.loads(value) for name, value in row.items()} for row in csv.DictReader(file)
+    ]

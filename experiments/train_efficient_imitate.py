@@ -1,6 +1,6 @@
 """Trains EfficientImitate.
 
-  python -m experiments.train_efficient_imitate --task=cartpole/swingup --seed=0
+python -m experiments.train_efficient_imitate --task=cartpole/swingup --seed=0
 """
 
 import time
@@ -18,7 +18,7 @@ _PRESET = flags.DEFINE_string('preset', 'state', 'What is observed: state.')
 _VARIANT = flags.DEFINE_string('variant', 'tuned', 'Settings: tuned, paper or released.')
 _SEED = flags.DEFINE_integer('seed', 0, 'Of everything random.', lower_bound=0)
 _WORKDIR = flags.DEFINE_string(
-    'workdir', '', 'Where everything is written; a used one resumes. Empty: runs/TASK_VARIANT_SEED.'
+  'workdir', '', 'Where everything is written; a used one resumes. Empty: runs/TASK_VARIANT_SEED.'
 )
 _CONFIG = command_line.define_config(efficient_imitate.make_config())
 
@@ -36,9 +36,9 @@ def main() -> None:
   figure = f'{workdir}/learning_curve.png'
   plot.learning_curve([workdir], figure)
   print(
-      f'{_TASK.value}: return {result["mean_return"]:.1f}, {result["fraction_of_expert"]:.3f} of'
-      f' the expert, {time.time() - started:.0f} s\n{workdir}: checkpoints/, metrics.jsonl,'
-      ' timing.jsonl, tensorboard/, learning_curve.png'
+    f'{_TASK.value}: return {result["mean_return"]:.1f}, {result["fraction_of_expert"]:.3f} of'
+    f' the expert, {time.time() - started:.0f} s\n{workdir}: checkpoints/, metrics.jsonl,'
+    ' timing.jsonl, tensorboard/, learning_curve.png'
   )
 
 

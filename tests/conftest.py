@@ -1,4 +1,4 @@
-"""Four virtual CPU devices, so that every test exercises the parallel path; promotion is an error."""
+"""Four virtual CPU devices, so that the parallel path is tested; rank promotion is an error."""
 
 import chex
 import jax

@@ -62,7 +62,7 @@ class Dataset:
     """
     available = len(self.episodes)
     errors.check(
-        1 <= count <= available, 'config.num_demonstrations', count, f'1 to {available} episodes'
+      1 <= count <= available, 'config.num_demonstrations', count, f'1 to {available} episodes'
     )
     return dataclasses.replace(self, episodes=self.episodes[:count])
 
@@ -80,10 +80,10 @@ def shipped_path(task: str) -> pathlib.Path:
   path = folder / f'{task.replace("/", "_")}.npz'
   shipped = ', '.join(sorted(file.stem for file in folder.glob('*.npz')))
   errors.check(
-      path.is_file(),
-      'demonstrations',
-      f'none shipped for task {task!r}',
-      f'--config.demonstrations=FILE.npz, or a task among {shipped}',
+    path.is_file(),
+    'demonstrations',
+    f'none shipped for task {task!r}',
+    f'--config.demonstrations=FILE.npz, or a task among {shipped}',
   )
   return path
 
@@ -92,8 +92,8 @@ def save(path: str | os.PathLike, metadata: Metadata, episodes: list[types.Demon
   """Writes a dataset: to a temporary name first, then renamed."""
   trajectories = [episode.trajectory for episode in episodes]
   arrays = {
-      name: np.concatenate([getattr(trajectory, name) for trajectory in trajectories])
-      for name in types.Trajectory._fields
+    name: np.concatenate([getattr(trajectory, name) for trajectory in trajectories])
+    for name in types.Trajectory._fields
   }
   arrays['states'] = np.concatenate([episode.states for episode in episodes])
   arrays['lengths'] = np.array([len(trajectory.actions) for trajectory in trajectories], np.int64)
@@ -120,7 +120,7 @@ def load(path: str | os.PathLike) -> Dataset:
       arrays = {name: file[name] for name in file.files}
   except (OSError, ValueError, EOFError, KeyError, zipfile.BadZipFile, zlib.error) as error:
     raise errors.InputError(
-        f'demonstrations: found {path} unreadable ({error}), expected a whole npz dataset'
+      f'demonstrations: found {path} unreadable ({error}), expected a whole npz dataset'
     ) from error
   required = {*_ARRAYS, 'lengths', 'metadata', 'checksum'}
   missing = sorted(required - set(arrays))
@@ -141,22 +141,22 @@ def with_statistics(dataset: Dataset, spec: types.EnvironmentSpec) -> types.Envi
   deviation = rows.std(0, dtype=np.float64)
   scale = np.maximum(deviation, 0.01 * deviation.max())
   return spec._replace(
-      observation_mean=tuple(rows.mean(0, dtype=np.float64).tolist()),
-      observation_scale=tuple(np.where(scale > 0, scale, 1.0).tolist()),
+    observation_mean=tuple(rows.mean(0, dtype=np.float64).tolist()),
+    observation_scale=tuple(np.where(scale > 0, scale, 1.0).tolist()),
   )
 
 
 def check_matches(
-    dataset: Dataset, task: str, action_repeat: int, spec: types.EnvironmentSpec
+  dataset: Dataset, task: str, action_repeat: int, spec: types.EnvironmentSpec
 ) -> None:
   """Raises `InputError` unless the dataset was recorded in this task with this repeat."""
   metadata = dataset.metadata
   errors.check(metadata.task == task, 'demonstrations task', repr(metadata.task), repr(task))
   errors.check(
-      metadata.action_repeat == action_repeat,
-      'action repeat',
-      f'{action_repeat} for the environment',
-      f"the demonstrations' {metadata.action_repeat}",
+    metadata.action_repeat == action_repeat,
+    'action repeat',
+    f'{action_repeat} for the environment',
+    f"the demonstrations' {metadata.action_repeat}",
   )
   trajectory = dataset.episodes[0].trajectory
   sizes = {'observations': spec.observation_size, 'actions': spec.action_size}
@@ -188,17 +188,16 @@ def _split(arrays):
   lengths = arrays['lengths']
   ends = {0: np.cumsum(lengths)[:-1], 1: np.cumsum(lengths + 1)[:-1]}
   parts = {
-      name: np.split(arrays[name], ends[int(name in ('observations', 'states'))])
-      for name in _ARRAYS
+    name: np.split(arrays[name], ends[int(name in ('observations', 'states'))]) for name in _ARRAYS
   }
   fields = [name for name in arrays if name.startswith('model_')]
   return tuple(
-      types.Demonstration(
-          types.Trajectory(*(parts[name][i] for name in types.Trajectory._fields)),
-          parts['states'][i],
-          {name.removeprefix('model_'): arrays[name][i] for name in fields},
-      )
-      for i in range(len(lengths))
+    types.Demonstration(
+      types.Trajectory(*(parts[name][i] for name in types.Trajectory._fields)),
+      parts['states'][i],
+      {name.removeprefix('model_'): arrays[name][i] for name in fields},
+    )
+    for i in range(len(lengths))
   )
 
 
@@ -206,9 +205,9 @@ def _parse_metadata(text):
   names = [field.name for field in dataclasses.fields(Metadata)]
   try:
     values = json.loads(text)
-    found = sorted(values)
-  except (json.JSONDecodeError, TypeError):
-    found = repr(text)
+  except json.JSONDecodeError:
+    values = None
+  found = sorted(values) if isinstance(values, dict) else repr(text)
   errors.check(found == sorted(names), 'demonstrations metadata', found, sorted(names))
   return Metadata(**values)
 

@@ -42,8 +42,8 @@ def resolve_action_repeat(task: str, action_repeat: int, factory: str = '') -> i
 def environment_spec(environment: dm_env.Environment) -> types.EnvironmentSpec:
   """The sizes that an agent needs."""
   return types.EnvironmentSpec(
-      observation_size=environment.observation_spec().shape[0],
-      action_size=environment.action_spec().shape[0],
+    observation_size=environment.observation_spec().shape[0],
+    action_size=environment.action_spec().shape[0],
   )
 
 
@@ -55,7 +55,7 @@ def _import_factory(factory):
     function = getattr(importlib.import_module(module_name), name)
   except (ImportError, AttributeError) as error:
     raise errors.InputError(
-        f'config.environment: found {factory!r} ({error}), expected {expected}'
+      f'config.environment: found {factory!r} ({error}), expected {expected}'
     ) from error
   errors.check(callable(function), 'config.environment', repr(factory), expected)
   return function

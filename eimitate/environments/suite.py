@@ -24,14 +24,14 @@ class Task(NamedTuple):
 
 
 TASKS: Mapping[str, Task] = {
-    'cartpole/swingup': Task(8, 881.3),
-    'ball_in_cup/catch': Task(4, 920.1),
-    'reacher/easy': Task(4, 911.4),
-    'finger/spin': Task(4, 574.2),
-    'walker/walk': Task(4, 865.6),
-    'cheetah/run': Task(4, 607.3),
-    'hopper/hop': Task(4, 300.0),
-    'humanoid/walk': Task(2, 782.8),
+  'cartpole/swingup': Task(8, 881.3),
+  'ball_in_cup/catch': Task(4, 920.1),
+  'reacher/easy': Task(4, 911.4),
+  'finger/spin': Task(4, 574.2),
+  'walker/walk': Task(4, 865.6),
+  'cheetah/run': Task(4, 607.3),
+  'hopper/hop': Task(4, 300.0),
+  'humanoid/walk': Task(2, 782.8),
 }
 
 # The model's fields that some task draws anew in every episode.

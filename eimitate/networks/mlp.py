@@ -8,9 +8,9 @@ import jax
 from eimitate.networks import initialisers
 
 ACTIVATIONS: dict[str, Callable[[jax.Array], jax.Array]] = {
-    'leaky_relu': nn.leaky_relu,
-    'relu': nn.relu,
-    'elu': nn.elu,
+  'leaky_relu': nn.leaky_relu,
+  'relu': nn.relu,
+  'elu': nn.elu,
 }
 
 
@@ -41,7 +41,7 @@ class MLP(nn.Module):
 
 def _dense(size: int, fan_in: int) -> nn.Dense:
   return nn.Dense(
-      size,
-      kernel_init=initialisers.torch_kernel,
-      bias_init=initialisers.torch_bias(fan_in),
+    size,
+    kernel_init=initialisers.torch_kernel,
+    bias_init=initialisers.torch_bias(fan_in),
   )

@@ -54,11 +54,11 @@ def init(spec: types.EnvironmentSpec, capacity: int) -> Replay:
   """
   errors.check(capacity >= 2, 'replay capacity', f'{capacity} rows', 'at least 2')
   rows = Rows(
-      observation=jnp.zeros((capacity, spec.observation_size)),
-      action=jnp.zeros((capacity, spec.action_size)),
-      reward=jnp.zeros(capacity),
-      discount=jnp.zeros(capacity),
-      has_action=jnp.zeros(capacity, bool),
+    observation=jnp.zeros((capacity, spec.observation_size)),
+    action=jnp.zeros((capacity, spec.action_size)),
+    reward=jnp.zeros(capacity),
+    discount=jnp.zeros(capacity),
+    has_action=jnp.zeros(capacity, bool),
   )
   return Replay(rows, jnp.full(capacity, -1, jnp.int32), jnp.int32(0), jnp.int32(0))
 
@@ -68,11 +68,11 @@ def to_rows(trajectory: types.Trajectory) -> Rows:
   last = lambda x: np.concatenate([x, np.zeros_like(x[:1])])
   length = len(trajectory.actions)
   return Rows(
-      observation=np.asarray(trajectory.observations, np.float32),
-      action=last(np.asarray(trajectory.actions, np.float32)),
-      reward=last(np.asarray(trajectory.rewards, np.float32)),
-      discount=last(np.asarray(trajectory.discounts, np.float32)),
-      has_action=np.arange(length + 1) < length,
+    observation=np.asarray(trajectory.observations, np.float32),
+    action=last(np.asarray(trajectory.actions, np.float32)),
+    reward=last(np.asarray(trajectory.rewards, np.float32)),
+    discount=last(np.asarray(trajectory.discounts, np.float32)),
+    has_action=np.arange(length + 1) < length,
   )
 
 
@@ -100,10 +100,10 @@ def add(replay: Replay, rows: Rows, count: jax.Array) -> Replay:
   target = jnp.where(offset < count, (replay.cursor + offset) % capacity, capacity)
   write = lambda ring, new: ring.at[target].set(new, mode='drop')
   return Replay(
-      rows=jax.tree.map(write, replay.rows, rows),
-      episode=write(replay.episode, jnp.full(length, replay.episodes)),
-      cursor=(replay.cursor + count) % capacity,
-      episodes=replay.episodes + (count > 0),
+    rows=jax.tree.map(write, replay.rows, rows),
+    episode=write(replay.episode, jnp.full(length, replay.episodes)),
+    cursor=(replay.cursor + count) % capacity,
+    episodes=replay.episodes + (count > 0),
   )
 
 
@@ -139,7 +139,9 @@ def gather(replay: Replay, start: jax.Array, unroll: int) -> types.Window:
   # on past the episode's last row, which has no action.
   has_action = replay.rows.has_action[index]
   in_episode = replay.episode[index] == replay.episode[start][:, None]
-  reached = jnp.cumprod(jnp.concatenate([jnp.ones_like(has_action[:, :1]), has_action[:, :-1]], 1), 1)
+  reached = jnp.cumprod(
+    jnp.concatenate([jnp.ones_like(has_action[:, :1]), has_action[:, :-1]], 1), 1
+  )
   observation_mask = in_episode & (reached > 0)
   action_mask = observation_mask & has_action
   last = jnp.sum(observation_mask, 1, keepdims=True) - 1
@@ -147,10 +149,10 @@ def gather(replay: Replay, start: jax.Array, unroll: int) -> types.Window:
   transitions, mask = index[:, :-1], action_mask[:, :-1]
   keep = lambda x: jnp.where(mask.reshape(mask.shape + (1,) * (x.ndim - 2)), x, 0)
   return types.Window(
-      observations=replay.rows.observation[clamped],
-      actions=keep(replay.rows.action[transitions]),
-      rewards=keep(replay.rows.reward[transitions]),
-      discounts=keep(replay.rows.discount[transitions]),
-      observation_mask=observation_mask.astype(jnp.float32),
-      action_mask=mask.astype(jnp.float32),
+    observations=replay.rows.observation[clamped],
+    actions=keep(replay.rows.action[transitions]),
+    rewards=keep(replay.rows.reward[transitions]),
+    discounts=keep(replay.rows.discount[transitions]),
+    observation_mask=observation_mask.astype(jnp.float32),
+    action_mask=mask.astype(jnp.float32),
   )

@@ -26,12 +26,12 @@ def spread(agent: jax.Array, expert: jax.Array) -> jax.Array:
 
 
 def gradient_penalty(
-    logit_fn: Callable[[jax.Array], jax.Array],
-    agent: jax.Array,
-    expert: jax.Array,
-    mix: jax.Array,
-    centre: float,
-    scale: jax.Array | float = 1.0,
+  logit_fn: Callable[[jax.Array], jax.Array],
+  agent: jax.Array,
+  expert: jax.Array,
+  mix: jax.Array,
+  centre: float,
+  scale: jax.Array | float = 1.0,
 ) -> jax.Array:
   """(scale ||grad logit(x)|| - centre)^2 at a random mix x of an agent and an expert input.
 

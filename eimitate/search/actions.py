@@ -1,6 +1,6 @@
 """Where a node's K actions come from: (1 - alpha) K from the policy, alpha K from the BC policy.
 
-The first slots belong to the policy, the last to the behaviour-cloning policy (appendix A.2, Eq. 1).
+The first slots are the policy's, the last the behaviour-cloning policy's (appendix A.2, Eq. 1).
 """
 
 import chex
@@ -13,11 +13,11 @@ from eimitate.search import base
 
 
 def sample_root_actions(
-    config: base.Config,
-    model: base.Model,
-    params: types.Params,
-    rng_key: chex.PRNGKey,
-    latent: jax.Array,
+  config: base.Config,
+  model: base.Model,
+  params: types.Params,
+  rng_key: chex.PRNGKey,
+  latent: jax.Array,
 ) -> jax.Array:
   """All K actions of each root, `[B, K, A]` for latents `[B, L]`."""
   # A leading axis for the slots.
@@ -25,20 +25,22 @@ def sample_root_actions(
   batch, size = policy.mean.shape[1:]
   noise = jax.random.normal(rng_key, (config.num_actions, batch, size))
   split = config.num_actions - config.num_bc_actions
-  actions = jnp.concatenate([
+  actions = jnp.concatenate(
+    [
       squashed_normal.from_noise(policy, noise[:split]),
       squashed_normal.from_noise(bc_policy, noise[split:]),
-  ])
+    ]
+  )
   return actions.swapaxes(0, 1)
 
 
 def draw_action(
-    config: base.Config,
-    model: base.Model,
-    params: types.Params,
-    rng_key: chex.PRNGKey,
-    latent: jax.Array,
-    slot: jax.Array,
+  config: base.Config,
+  model: base.Model,
+  params: types.Params,
+  rng_key: chex.PRNGKey,
+  latent: jax.Array,
+  slot: jax.Array,
 ) -> jax.Array:
   """The action in one slot of each node, `[B, A]`, drawn when its edge is first followed.
 

@@ -52,8 +52,8 @@ class Model(NamedTuple):
   """
 
   policies: Callable[
-      [types.Params, jax.Array],
-      tuple[squashed_normal.SquashedNormal, squashed_normal.SquashedNormal],
+    [types.Params, jax.Array],
+    tuple[squashed_normal.SquashedNormal, squashed_normal.SquashedNormal],
   ]
   step: Callable[[types.Params, jax.Array, jax.Array], tuple[jax.Array, jax.Array]]
   value: Callable[[types.Params, jax.Array], jax.Array]
@@ -64,13 +64,13 @@ class Search(Protocol):
   """A batched search from latents."""
 
   def __call__(
-      self,
-      params: types.Params,
-      rng_key: chex.PRNGKey,
-      latent: jax.Array,
-      *,
-      noise: bool,
-      temperature: jax.Array | float = 0.0,
+    self,
+    params: types.Params,
+    rng_key: chex.PRNGKey,
+    latent: jax.Array,
+    *,
+    noise: bool,
+    temperature: jax.Array | float = 0.0,
   ) -> types.SearchOutput:
     """Searches from every latent.
 

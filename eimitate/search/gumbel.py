@@ -34,17 +34,17 @@ def make_search(config: base.Config, model: base.Model) -> base.Search:
 
 def _tree(config, model, params, rng_key, latent, actions, noise):
   output = mctx.gumbel_muzero_policy(
-      params,
-      rng_key,
-      mctx.RootFnOutput(
-          prior_logits=jnp.zeros(actions.shape[:2]),
-          value=model.value(params, latent),
-          embedding=recurrent.root_embedding(latent),
-      ),
-      recurrent.make_recurrent_fn(config, model, actions),
-      config.num_simulations,
-      max_num_considered_actions=config.max_considered_actions,
-      gumbel_scale=1.0 if noise else 0.0,
+    params,
+    rng_key,
+    mctx.RootFnOutput(
+      prior_logits=jnp.zeros(actions.shape[:2]),
+      value=model.value(params, latent),
+      embedding=recurrent.root_embedding(latent),
+    ),
+    recurrent.make_recurrent_fn(config, model, actions),
+    config.num_simulations,
+    max_num_considered_actions=config.max_considered_actions,
+    gumbel_scale=1.0 if noise else 0.0,
   )
   value = output.search_tree.node_values[:, 0]
   return types.SearchOutput(value, actions, output.action_weights, output.action)

@@ -22,23 +22,23 @@ def make_search(config: base.Config, model: base.Model) -> base.Search:
     visits = tree.children_visits[:, 0].astype(jnp.float32)
     weights = visits / visits.sum(1, keepdims=True)
     return types.SearchOutput(
-        value=root_value(config, tree),
-        actions=actions,
-        weights=weights,
-        selected=sample_visits(select_key, weights, temperature),
+      value=root_value(config, tree),
+      actions=actions,
+      weights=weights,
+      selected=sample_visits(select_key, weights, temperature),
     )
 
   return search
 
 
 def grow_tree(
-    config: base.Config,
-    model: base.Model,
-    params: types.Params,
-    rng_key: chex.PRNGKey,
-    latent: jax.Array,
-    *,
-    noise: bool,
+  config: base.Config,
+  model: base.Model,
+  params: types.Params,
+  rng_key: chex.PRNGKey,
+  latent: jax.Array,
+  *,
+  noise: bool,
 ) -> tuple[mctx.Tree, jax.Array]:
   """mctx's batched tree after all simulations, and the root's actions `[B, K, A]`."""
   actions_key, prior_key, search_key = jax.random.split(rng_key, 3)
@@ -46,21 +46,21 @@ def grow_tree(
   prior = root_lib.prior(config, prior_key, len(latent), noise)
   root_q = root_lib.evaluate_children(model, params, latent, actions)
   root = mctx.RootFnOutput(
-      prior_logits=jnp.log(prior),
-      # The reference counts the root's visit but not its value.
-      value=jnp.zeros(len(latent)),
-      embedding=recurrent.root_embedding(latent),
+    prior_logits=jnp.log(prior),
+    # The reference counts the root's visit but not its value.
+    value=jnp.zeros(len(latent)),
+    embedding=recurrent.root_embedding(latent),
   )
   tree = mctx.search(
-      params,
-      search_key,
-      root=root,
-      recurrent_fn=recurrent.make_recurrent_fn(config, model, actions),
-      root_action_selection_fn=selection.make_root_selection(config),
-      interior_action_selection_fn=selection.make_interior_selection(config),
-      num_simulations=config.num_simulations,
-      extra_data=selection.init_statistics(prior, root_q, config.num_simulations + 1),
-      loop_fn=_refreshing_loop,
+    params,
+    search_key,
+    root=root,
+    recurrent_fn=recurrent.make_recurrent_fn(config, model, actions),
+    root_action_selection_fn=selection.make_root_selection(config),
+    interior_action_selection_fn=selection.make_interior_selection(config),
+    num_simulations=config.num_simulations,
+    extra_data=selection.init_statistics(prior, root_q, config.num_simulations + 1),
+    loop_fn=_refreshing_loop,
   )
   return tree, actions
 
@@ -74,7 +74,7 @@ def root_value(config: base.Config, tree: mctx.Tree) -> jax.Array:
 
 
 def sample_visits(
-    rng_key: chex.PRNGKey, weights: jax.Array, temperature: jax.Array | float
+  rng_key: chex.PRNGKey, weights: jax.Array, temperature: jax.Array | float
 ) -> jax.Array:
   """Indices `[B]` drawn from weights^(1/temperature), `[B, K]`; the most visited at 0."""
   logits = jnp.log(weights) / jnp.maximum(temperature, 1e-3)

@@ -31,10 +31,10 @@ def make_recurrent_fn(config: base.Config, model: base.Model, root_actions: jax.
     action = jnp.where(embedding.is_root[:, None], at_root, drawn)
     reward, latent = model.step(params, embedding.latent, action)
     output = mctx.RecurrentFnOutput(
-        reward=reward,
-        discount=jnp.full_like(reward, model.discount),
-        prior_logits=jnp.zeros((len(slot), config.num_actions)),
-        value=model.value(params, latent),
+      reward=reward,
+      discount=jnp.full_like(reward, model.discount),
+      prior_logits=jnp.zeros((len(slot), config.num_actions)),
+      value=model.value(params, latent),
     )
     return output, Embedding(latent, jnp.zeros_like(embedding.is_root))
 

@@ -9,10 +9,10 @@ from eimitate.search import base
 
 
 def evaluate_children(
-    model: base.Model,
-    params: types.Params,
-    latent: jax.Array,
-    actions: jax.Array,
+  model: base.Model,
+  params: types.Params,
+  latent: jax.Array,
+  actions: jax.Array,
 ) -> jax.Array:
   """Q(s, a) = R(s, a) + gamma V(g(s, a)) of every root action, `[B, K]`.
 

@@ -77,7 +77,9 @@ def break_ties(rng_key: chex.PRNGKey, scores: jax.Array) -> jax.Array:
   Noise added to the scores would vanish in float32 and always leave the lowest index.
   """
   tied = scores >= scores.max() - _TIE
-  return jnp.argmax(jnp.where(tied, jax.random.uniform(rng_key, scores.shape), -1)).astype(jnp.int32)
+  return jnp.argmax(jnp.where(tied, jax.random.uniform(rng_key, scores.shape), -1)).astype(
+    jnp.int32
+  )
 
 
 def refresh(tree):
@@ -86,15 +88,11 @@ def refresh(tree):
   q = tree.children_rewards + tree.children_discounts * tree.children_values
   visited = tree.children_visits > 0
   return tree.replace(
-      extra_data=statistics._replace(
-          lowest=jnp.minimum(
-              statistics.root_q.min(1), jnp.where(visited, q, jnp.inf).min((1, 2))
-          ),
-          highest=jnp.maximum(
-              statistics.root_q.max(1), jnp.where(visited, q, -jnp.inf).max((1, 2))
-          ),
-          mean_q=_mean_q(q, visited, tree.parents),
-      )
+    extra_data=statistics._replace(
+      lowest=jnp.minimum(statistics.root_q.min(1), jnp.where(visited, q, jnp.inf).min((1, 2))),
+      highest=jnp.maximum(statistics.root_q.max(1), jnp.where(visited, q, -jnp.inf).max((1, 2))),
+      mean_q=_mean_q(q, visited, tree.parents),
+    )
   )
 
 

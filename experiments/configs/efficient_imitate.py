@@ -8,9 +8,9 @@ from eimitate import training
 from eimitate.agents import efficient_imitate
 
 _VARIANTS = {
-    'tuned': efficient_imitate.tuned,
-    'paper': efficient_imitate.paper,
-    'released': efficient_imitate.released,
+  'tuned': efficient_imitate.tuned,
+  'paper': efficient_imitate.paper,
+  'released': efficient_imitate.released,
 }
 _PRESETS = ('state',)
 
@@ -32,13 +32,11 @@ def make_config(preset: str = 'state', variant: str = 'tuned', task: str = '') -
   if task.startswith('humanoid/') and variant != 'tuned':
     # Appendix A.1.1 and Table 1.
     agent = configuration.override(
-        agent,
-        {'networks.value': (256,), 'networks.policy': (256,), 'loss.discriminator': 1.0},
+      agent,
+      {'networks.value': (256,), 'networks.policy': (256,), 'loss.discriminator': 1.0},
     )
   if task.startswith(('finger/', 'hopper/')) and variant == 'released':
-    agent = configuration.override(
-        agent, {'search.num_actions': 8, 'search.bc_fraction': 0.5}
-    )
+    agent = configuration.override(agent, {'search.num_actions': 8, 'search.bc_fraction': 0.5})
   return Config(**_fields(agent))
 
 

@@ -17,10 +17,23 @@ _ei = agents.efficient_imitate
 
 def small(variant='tuned', **overrides):
   sizes = {
-      f'networks.{name}': (16,)
-      for name in ('representation', 'dynamics', 'value', 'policy', 'discriminator', 'projector', 'predictor')
+    f'networks.{name}': (16,)
+    for name in (
+      'representation',
+      'dynamics',
+      'value',
+      'policy',
+      'discriminator',
+      'projector',
+      'predictor',
+    )
   }
-  sizes |= {'networks.latent': 8, 'networks.value_bins': 41, 'batch_size': 8, 'search.num_actions': 4}
+  sizes |= {
+    'networks.latent': 8,
+    'networks.value_bins': 41,
+    'batch_size': 8,
+    'search.num_actions': 4,
+  }
   sizes |= {'search.num_simulations': 4, 'search.max_considered_actions': 4, 'unroll_steps': 3}
   return configuration.override(getattr(_ei, variant)(), sizes | overrides)
 
@@ -32,10 +45,10 @@ def replay(seed, lengths=(6, 9), terminal=False):
     discounts = np.ones(length, np.float32)
     discounts[-1] = 0.0 if terminal else 1.0
     trajectory = types.Trajectory(
-        rng.normal(size=(length + 1, 3)).astype(np.float32),
-        rng.uniform(-1, 1, (length, 2)).astype(np.float32),
-        np.zeros(length, np.float32),
-        discounts,
+      rng.normal(size=(length + 1, 3)).astype(np.float32),
+      rng.uniform(-1, 1, (length, 2)).astype(np.float32),
+      np.zeros(length, np.float32),
+      discounts,
     )
     ring = episodes.add(ring, episodes.to_rows(trajectory), jnp.int32(length + 1))
   return ring
@@ -52,8 +65,8 @@ def test_updates_and_acts(variant):
   assert all(np.isfinite(value) for value in metrics.values())
   observations = jnp.zeros((5, 3))
   for actions in (
-      jax.jit(agent.act)(agent.params(state), jax.random.key(0), observations, 1.0),
-      jax.jit(agent.act_greedily)(agent.params(state), jax.random.key(0), observations),
+    jax.jit(agent.act)(agent.params(state), jax.random.key(0), observations, 1.0),
+    jax.jit(agent.act_greedily)(agent.params(state), jax.random.key(0), observations),
   ):
     assert actions.shape == (5, 2) and (np.abs(actions) <= 1).all()
 
@@ -77,7 +90,9 @@ def _targets(config, terminal=False, lengths=(6,), start=3):
   search = learner_lib.make_search(config.search, learner_lib.make_model(config, networks))
   params, target = (networks.init(jax.random.key(i)) for i in range(2))
   agent = episodes.gather(replay(0, lengths, terminal), jnp.array([start]), config.unroll_steps)
-  made, _ = learner_lib.make_targets(config, networks, search, params, target, jax.random.key(2), agent)
+  made, _ = learner_lib.make_targets(
+    config, networks, search, params, target, jax.random.key(2), agent
+  )
   return networks, search, params, target, agent, made
 
 
@@ -99,7 +114,9 @@ def test_value_target_by_hand(target_discriminator):
 def test_truncation_bootstraps_and_termination_does_not():
   config = small(**{'networks.zero_last_layers': False})
   # Row 5 is the last transition of an episode of 6.
-  truncated, ended = (_targets(config, terminal, start=5)[-1].value[0, 0] for terminal in (False, True))
+  truncated, ended = (
+    _targets(config, terminal, start=5)[-1].value[0, 0] for terminal in (False, True)
+  )
   networks, _, _, target, agent, _ = _targets(config, start=5)
   latent = networks.represent(target, agent.observations[:, 0])
   reward = np.log1p(np.exp(networks.discriminate(target, latent, agent.actions[:, 0])))[0]
@@ -126,14 +143,14 @@ def test_networks_have_the_papers_sizes():
   count = {name: sum(x.size for x in jax.tree.leaves(tree)) for name, tree in params.items()}
   dense = lambda *sizes: sum((a + 1) * b for a, b in zip(sizes, sizes[1:]))
   assert count == {
-      'representation': dense(24, 256, 128),
-      'dynamics': dense(134, 256, 128),
-      'value': dense(128, 128, 401),
-      'policy': dense(128, 128, 12),
-      'bc_policy': dense(128, 128, 12),
-      'discriminator': dense(134, 128, 1),
-      'projector': dense(128, 512, 128),
-      'predictor': dense(128, 512, 128),
+    'representation': dense(24, 256, 128),
+    'dynamics': dense(134, 256, 128),
+    'value': dense(128, 128, 401),
+    'policy': dense(128, 128, 12),
+    'bc_policy': dense(128, 128, 12),
+    'discriminator': dense(134, 128, 1),
+    'projector': dense(128, 512, 128),
+    'predictor': dense(128, 512, 128),
   }
   latent = jnp.ones((2, 128))
   np.testing.assert_array_equal(networks.policy(params, latent).log_std, 0)
@@ -147,23 +164,23 @@ def test_observations_are_normalised_by_the_spec():
   params = networks.init(jax.random.key(0))
   observation = jnp.array([[2.0, 5.0, -2.0]])
   np.testing.assert_allclose(
-      networks.represent(params, observation),
-      plain.represent(params, jnp.array([[2.0, 2.0, -2.0]])),
-      rtol=1e-5,
+    networks.represent(params, observation),
+    plain.represent(params, jnp.array([[2.0, 2.0, -2.0]])),
+    rtol=1e-5,
   )
 
 
 @pytest.mark.parametrize(
-    'field, value',
-    [
-        ('batch_size', 7),
-        ('unroll_steps', 0),
-        ('discount', 1.0),
-        ('optimiser.name', 'lion'),
-        ('loss.penalty_scale', 'big'),
-        ('networks.value_bins', 400),
-        ('networks.activation', 'step'),
-    ],
+  'field, value',
+  [
+    ('batch_size', 7),
+    ('unroll_steps', 0),
+    ('discount', 1.0),
+    ('optimiser.name', 'lion'),
+    ('loss.penalty_scale', 'big'),
+    ('networks.value_bins', 400),
+    ('networks.activation', 'step'),
+  ],
 )
 def test_bad_settings_are_named(field, value):
   with pytest.raises(ValueError, match=f'config.{field}: found .*{value}.*expected'):
@@ -179,12 +196,12 @@ def test_ablations_change_what_they_say():
   """Each of the paper's ablations is one field."""
   base = _ei.tuned()
   ablations = {
-      'target_discriminator': False,
-      'loss.discriminator_steps': 'single',
-      'search.bc_fraction': 0.0,
-      'search.num_actions': 8,
-      'search.num_simulations': 8,
-      'search.kind': 'mctx',
+    'target_discriminator': False,
+    'loss.discriminator_steps': 'single',
+    'search.bc_fraction': 0.0,
+    'search.num_actions': 8,
+    'search.num_simulations': 8,
+    'search.kind': 'mctx',
   }
   for field, value in ablations.items():
     _ei.make_agent(configuration.override(base, {field: value}), _SPEC)

@@ -14,23 +14,23 @@ from eimitate.agents.efficient_imitate import networks as networks_lib
 
 _SPEC = types.EnvironmentSpec(observation_size=3, action_size=2)
 _CONFIG = networks_lib.NetworksConfig(
-    latent=4,
-    representation=(5,),
-    dynamics=(5,),
-    value=(6,),
-    policy=(6,),
-    discriminator=(6,),
-    projection=4,
-    projector=(7,),
-    predictor=(7,),
-    zero_last_layers=False,
-    value_bins=21,
-    value_limit=5.0,
+  latent=4,
+  representation=(5,),
+  dynamics=(5,),
+  value=(6,),
+  policy=(6,),
+  discriminator=(6,),
+  projection=4,
+  projector=(7,),
+  predictor=(7,),
+  zero_last_layers=False,
+  value_bins=21,
+  value_limit=5.0,
 )
 _NETWORKS = networks_lib.make_networks(_CONFIG, _SPEC)
 _HALF, _H, _K = 3, 2, 4
 _ALONE = losses.LossConfig(
-    policy=0.0, value=0.0, discriminator=0.0, gradient_penalty=0.0, consistency=0.0, bc=0.0
+  policy=0.0, value=0.0, discriminator=0.0, gradient_penalty=0.0, consistency=0.0, bc=0.0
 )
 
 
@@ -40,12 +40,12 @@ def _window(seed, lengths):
   steps = jnp.arange(_H + 2)
   lengths = jnp.array(lengths)[:, None]
   return types.Window(
-      observations=jax.random.normal(keys[0], (_HALF, _H + 2, 3)),
-      actions=jax.random.uniform(keys[1], (_HALF, _H + 1, 2), minval=-0.9, maxval=0.9),
-      rewards=jnp.zeros((_HALF, _H + 1)),
-      discounts=jnp.ones((_HALF, _H + 1)),
-      observation_mask=(steps[None] <= lengths).astype(jnp.float32),
-      action_mask=(steps[None, :-1] < lengths).astype(jnp.float32),
+    observations=jax.random.normal(keys[0], (_HALF, _H + 2, 3)),
+    actions=jax.random.uniform(keys[1], (_HALF, _H + 1, 2), minval=-0.9, maxval=0.9),
+    rewards=jnp.zeros((_HALF, _H + 1)),
+    discounts=jnp.ones((_HALF, _H + 1)),
+    observation_mask=(steps[None] <= lengths).astype(jnp.float32),
+    action_mask=(steps[None, :-1] < lengths).astype(jnp.float32),
   )
 
 
@@ -54,24 +54,24 @@ def _batch():
   keys = jax.random.split(jax.random.key(5), 5)
   weights = jax.nn.softmax(jax.random.normal(keys[2], (_HALF, _H + 1, _K)))
   return {
-      'params': _NETWORKS.init(keys[0]),
-      'target_params': _NETWORKS.init(keys[1]),
-      'rng_key': keys[3],
-      'agent': _window(1, [3, 1, 2]),
-      'expert': _window(2, [2, 3, 1]),
-      'targets': losses.Targets(
-          value=jnp.linspace(-2, 30, _HALF * (_H + 1)).reshape(_HALF, _H + 1),
-          actions=jax.random.uniform(keys[4], (_HALF, _H + 1, _K, 2), minval=-0.9, maxval=0.9),
-          weights=weights,
-      ),
-      'bc_on': jnp.float32(1),
+    'params': _NETWORKS.init(keys[0]),
+    'target_params': _NETWORKS.init(keys[1]),
+    'rng_key': keys[3],
+    'agent': _window(1, [3, 1, 2]),
+    'expert': _window(2, [2, 3, 1]),
+    'targets': losses.Targets(
+      value=jnp.linspace(-2, 30, _HALF * (_H + 1)).reshape(_HALF, _H + 1),
+      actions=jax.random.uniform(keys[4], (_HALF, _H + 1, _K, 2), minval=-0.9, maxval=0.9),
+      weights=weights,
+    ),
+    'bc_on': jnp.float32(1),
   }
 
 
 def _loss(batch, **settings):
   config = dataclasses.replace(_ALONE, **settings)
   function = jax.jit(
-      lambda b: losses.total_loss(config=config, networks=_NETWORKS, value_limit=5.0, **b)[0]
+    lambda b: losses.total_loss(config=config, networks=_NETWORKS, value_limit=5.0, **b)[0]
   )
   return float(function(batch))
 
@@ -159,7 +159,9 @@ def test_consistency_term(batch, encoder):
   np.testing.assert_allclose(actual, 20 * total / (2 * _HALF) / _H, rtol=1e-4)
 
 
-@pytest.mark.parametrize('pairing, scale', [('pairs', 'none'), ('one_row', 'none'), ('pairs', 'spread')])
+@pytest.mark.parametrize(
+  'pairing, scale', [('pairs', 'none'), ('one_row', 'none'), ('pairs', 'spread')]
+)
 def test_penalty_term(batch, pairing, scale):
   params = batch['params']
   rows = {}
@@ -193,11 +195,13 @@ def _gradients(batch, **settings):
   config = dataclasses.replace(_ALONE, **settings)
   rest = {name: value for name, value in batch.items() if name != 'params'}
   gradient = jax.jit(
-      jax.grad(
-          lambda p: losses.total_loss(p, config=config, networks=_NETWORKS, value_limit=5.0, **rest)[0]
-      )
+    jax.grad(
+      lambda p: losses.total_loss(p, config=config, networks=_NETWORKS, value_limit=5.0, **rest)[0]
+    )
   )(batch['params'])
-  return {name: float(sum(jnp.abs(x).sum() for x in jax.tree.leaves(g))) for name, g in gradient.items()}
+  return {
+    name: float(sum(jnp.abs(x).sum() for x in jax.tree.leaves(g))) for name, g in gradient.items()
+  }
 
 
 def test_penalty_moves_the_discriminator_only(batch):
@@ -225,9 +229,11 @@ def test_consistency_stops_at_its_target(batch):
   config = dataclasses.replace(_ALONE, consistency=1.0)
   rest = {name: value for name, value in batch.items() if name != 'params'}
   actual = jax.grad(
-      lambda p: losses.total_loss(p, config=config, networks=_NETWORKS, value_limit=5.0, **rest)[0]
+    lambda p: losses.total_loss(p, config=config, networks=_NETWORKS, value_limit=5.0, **rest)[0]
   )(params)
-  jax.tree.map(lambda a, e: np.testing.assert_allclose(a, e, rtol=1e-3, atol=1e-6), actual, expected)
+  jax.tree.map(
+    lambda a, e: np.testing.assert_allclose(a, e, rtol=1e-3, atol=1e-6), actual, expected
+  )
 
 
 def test_bc_reaches_neither_policy_nor_value(batch):
@@ -252,19 +258,26 @@ def test_gradient_is_halved_at_every_dynamics_step():
   for h in range(4):
     actual = jax.grad(latent_sum)(params, h, True)['representation']
     expected = jax.grad(plain_sum)(params, h)['representation']
-    jax.tree.map(lambda a, e: np.testing.assert_allclose(a, e / 2**h, rtol=1e-4, atol=1e-8), actual, expected)
+    jax.tree.map(
+      lambda a, e: np.testing.assert_allclose(a, e / 2**h, rtol=1e-4, atol=1e-8), actual, expected
+    )
 
 
 def test_rows_past_an_episodes_end_change_nothing(batch):
-  everything = dict(
-      policy=1.0, value=1.0, discriminator=1.0, gradient_penalty=1.0, consistency=1.0, bc=1.0
-  )
+  everything = {
+    'policy': 1.0,
+    'value': 1.0,
+    'discriminator': 1.0,
+    'gradient_penalty': 1.0,
+    'consistency': 1.0,
+    'bc': 1.0,
+  }
   before = _loss(batch, **everything)
   # Row 1 of the agent's half has one transition: o_2, o_3, a_1, a_2 are padding. (Latents beyond
   # it feed masked terms only.)
   agent = batch['agent']
   agent = agent._replace(
-      observations=agent.observations.at[1, 2:].add(3.0), actions=agent.actions.at[1, 1:].set(0.1)
+    observations=agent.observations.at[1, 2:].add(3.0), actions=agent.actions.at[1, 1:].set(0.1)
   )
   targets = batch['targets']._replace(value=batch['targets'].value.at[1, 1:].add(9.0))
   after = _loss(batch | {'agent': agent, 'targets': targets}, **everything)

@@ -24,8 +24,8 @@ def test_zero_last_layer():
 def test_by_hand():
   # leaky ReLU: (1, -2) -> (1, -0.02), then summed, plus 0.5.
   params = {
-      'Dense_0': {'kernel': jnp.eye(2), 'bias': jnp.zeros(2)},
-      'Dense_1': {'kernel': jnp.ones((2, 1)), 'bias': jnp.array([0.5])},
+    'Dense_0': {'kernel': jnp.eye(2), 'bias': jnp.zeros(2)},
+    'Dense_1': {'kernel': jnp.ones((2, 1)), 'bias': jnp.array([0.5])},
   }
   output = mlp.MLP((2,), 1).apply({'params': params}, jnp.array([[1.0, -2.0]]))
   np.testing.assert_allclose(output, [[1.48]], rtol=1e-6)

@@ -20,9 +20,7 @@ def test_log_prob_agrees_with_scipy():
 
 
 def test_density_integrates_to_one():
-  density = jax.jit(
-      lambda a: jnp.exp(squashed_normal.log_prob(_policy(0.4, -0.3), jnp.array([a])))
-  )
+  density = jax.jit(lambda a: jnp.exp(squashed_normal.log_prob(_policy(0.4, -0.3), jnp.array([a]))))
   total, _ = integrate.quad(lambda a: float(density(a)), -0.998, 0.998)
   assert abs(total - 1) < 5e-3
 

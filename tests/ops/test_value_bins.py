@@ -34,7 +34,7 @@ def test_cross_entropy_agrees_with_rlax(bins, limit):
   expected = -(two_hot * jax.nn.log_softmax(logits)).sum(-1)
   actual = jax.jit(value_bins.cross_entropy, static_argnums=2)(logits, _VALUES, limit)
   np.testing.assert_allclose(actual, expected, rtol=1e-4)
-  each = jax.vmap(lambda l, v: value_bins.cross_entropy(l, v, limit))(logits, _VALUES)
+  each = jax.vmap(lambda x, v: value_bins.cross_entropy(x, v, limit))(logits, _VALUES)
   np.testing.assert_allclose(each, expected, rtol=1e-4)
 
 

@@ -54,8 +54,8 @@ def _check_window(window, lengths):
 
 @hypothesis.settings(deadline=None, max_examples=60)
 @hypothesis.given(
-    strategies.lists(strategies.integers(1, _LONGEST), min_size=1, max_size=12),
-    strategies.integers(0, 100),
+  strategies.lists(strategies.integers(1, _LONGEST), min_size=1, max_size=12),
+  strategies.integers(0, 100),
 )
 def test_no_window_crosses_an_end_also_after_wrapping(lengths, seed):
   window = _sample(_fill(lengths), jax.random.key(seed), 16, 3)

@@ -24,10 +24,12 @@ def test_gradient_penalty_by_hand():
   logit = lambda x: x[0] ** 2 + 3 * x[1]
   arguments = (logit, jnp.array([4.0, 0.0]), jnp.array([0.0, 4.0]), jnp.float32(0.25))
   np.testing.assert_allclose(
-      adversarial.gradient_penalty(*arguments, centre=1.0), (13**0.5 - 1) ** 2, rtol=1e-5
+    adversarial.gradient_penalty(*arguments, centre=1.0), (13**0.5 - 1) ** 2, rtol=1e-5
   )
   np.testing.assert_allclose(
-      jax.jit(lambda: adversarial.gradient_penalty(*arguments, centre=0.0, scale=2.0))(), 52, rtol=1e-5
+    jax.jit(lambda: adversarial.gradient_penalty(*arguments, centre=0.0, scale=2.0))(),
+    52,
+    rtol=1e-5,
   )
 
 
@@ -39,6 +41,8 @@ def test_spread_makes_the_penalty_independent_of_units():
     logit = lambda x, unit=unit: jnp.sin(x / unit).sum()
     scale = adversarial.spread(unit * agent, unit * expert)
     penalties.append(
-        adversarial.gradient_penalty(logit, unit * agent[0], unit * expert[0], 0.3 * jnp.ones(()), 0.0, scale)
+      adversarial.gradient_penalty(
+        logit, unit * agent[0], unit * expert[0], 0.3 * jnp.ones(()), 0.0, scale
+      )
     )
   np.testing.assert_allclose(*penalties, rtol=1e-4)

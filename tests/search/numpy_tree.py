@@ -1,8 +1,8 @@
 """A slow, readable tree that replays the random choices of a finished search.
 
-It is told which edge each simulation expanded and what the networks said there. It decides by itself
-which edges may be followed (every maximiser of the selection rule), checks that the recorded path
-follows only such edges, and computes visits and values by plain recursion.
+It is told which edge each simulation expanded and what the networks said there. It decides by
+itself which edges may be followed (every maximiser of the selection rule), checks that the recorded
+path follows only such edges, and computes visits and values by plain recursion.
 """
 
 import math
@@ -56,8 +56,8 @@ class NumpyTree:
 
   def visits(self):
     return [
-        len(self.root.children[k].returns) if k in self.root.children else 0
-        for k in range(self.config.num_actions)
+      len(self.root.children[k].returns) if k in self.root.children else 0
+      for k in range(self.config.num_actions)
     ]
 
   def value(self):

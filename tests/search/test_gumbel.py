@@ -27,9 +27,11 @@ def test_one_ply_explores_like_mctx():
   model, latent = models.make_model(0), models.latents(0, 4000)[:1].repeat(4000, 0)
   actions = jax.random.uniform(jax.random.key(7), (1, 16, models.ACTION), minval=-1).repeat(4000, 0)
   shares = [
-      np.bincount(run(_CONFIG, model, None, jax.random.key(3), latent, actions, True).selected, minlength=16)
-      / 4000
-      for run in (gumbel._tree, gumbel._one_ply)
+    np.bincount(
+      run(_CONFIG, model, None, jax.random.key(3), latent, actions, True).selected, minlength=16
+    )
+    / 4000
+    for run in (gumbel._tree, gumbel._one_ply)
   ]
   np.testing.assert_allclose(*shares, atol=0.04)
 
@@ -37,11 +39,11 @@ def test_one_ply_explores_like_mctx():
 @pytest.mark.parametrize('considered, simulations', [(4, 8), (8, 16), (16, 16)])
 def test_search_through_the_interface(considered, simulations):
   config = dataclasses.replace(
-      _CONFIG, max_considered_actions=considered, num_simulations=simulations
+    _CONFIG, max_considered_actions=considered, num_simulations=simulations
   )
   search = make_search(config, models.make_model(0))
   output = jax.jit(lambda key, latent: search(None, key, latent, noise=True))(
-      jax.random.key(0), models.latents(0, 5)
+    jax.random.key(0), models.latents(0, 5)
   )
   assert output.actions.shape == (5, 16, 2)
   assert output.value.shape == (5,)
@@ -50,7 +52,8 @@ def test_search_through_the_interface(considered, simulations):
 
 
 @pytest.mark.parametrize(
-    'field, value', [('kind', 'alphabeta'), ('num_simulations', 0), ('num_actions', 0), ('bc_fraction', 1.5)]
+  'field, value',
+  [('kind', 'alphabeta'), ('num_simulations', 0), ('num_actions', 0), ('bc_fraction', 1.5)],
 )
 def test_bad_settings_are_named(field, value):
   config = dataclasses.replace(_CONFIG, **{field: value})

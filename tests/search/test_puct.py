@@ -24,12 +24,19 @@ def _grow(config, model, seed, batch, noise):
 
 @pytest.mark.parametrize('count_root', [True, False])
 @pytest.mark.parametrize(
-    'simulations, num_actions, scale, seed',
-    [(20, 8, 1.0, 0), (20, 8, 1e-3, 1), (20, 8, 100.0, 2), (50, 16, 1.0, 3), (50, 3, 1.0, 4), (1, 4, 1.0, 5)],
+  'simulations, num_actions, scale, seed',
+  [
+    (20, 8, 1.0, 0),
+    (20, 8, 1e-3, 1),
+    (20, 8, 100.0, 2),
+    (50, 16, 1.0, 3),
+    (50, 3, 1.0, 4),
+    (1, 4, 1.0, 5),
+  ],
 )
 def test_agrees_with_numpy_tree(simulations, num_actions, scale, seed, count_root):
   config = dataclasses.replace(
-      _CONFIG, num_simulations=simulations, num_actions=num_actions, count_root=count_root
+    _CONFIG, num_simulations=simulations, num_actions=num_actions, count_root=count_root
   )
   model, batch = models.make_model(seed, scale), 4
   tree, _ = _grow(config, model, seed, batch, noise=True)
@@ -37,7 +44,7 @@ def test_agrees_with_numpy_tree(simulations, num_actions, scale, seed, count_roo
   tree = jax.tree.map(np.asarray, tree)
   for b in range(batch):
     oracle = numpy_tree.NumpyTree(
-        config, model.discount, tree.extra_data.prior[b], tree.extra_data.root_q[b]
+      config, model.discount, tree.extra_data.prior[b], tree.extra_data.root_q[b]
     )
     for node in range(1, simulations + 1):
       parent, slot = int(tree.parents[b, node]), int(tree.action_from_parent[b, node])
@@ -69,8 +76,8 @@ def test_bc_slots_get_their_share_when_nothing_differs():
   # A constant model leaves only ties: visits must spread over all slots alike. Stock tie-breaking
   # would leave the last slots, the BC policy's, at 0.
   flat = models.make_model(0)._replace(
-      step=lambda params, latent, action: (jnp.ones(len(latent)), latent),
-      value=lambda params, latent: jnp.ones(len(latent)),
+    step=lambda params, latent, action: (jnp.ones(len(latent)), latent),
+    value=lambda params, latent: jnp.ones(len(latent)),
   )
   config = dataclasses.replace(_CONFIG, num_simulations=50, num_actions=16)
   tree, _ = _grow(config, flat, 0, 256, noise=False)
@@ -96,7 +103,9 @@ def test_no_degenerate_chains():
 
 def test_temperature():
   weights = jnp.array([[0.5, 0.25, 0.25, 0.0]] * 4000)
-  draw = lambda t: np.bincount(puct.sample_visits(jax.random.key(0), weights, t), minlength=4) / 4000
+  draw = lambda t: (
+    np.bincount(puct.sample_visits(jax.random.key(0), weights, t), minlength=4) / 4000
+  )
   np.testing.assert_allclose(draw(1.0), [0.5, 0.25, 0.25, 0], atol=0.03)
   np.testing.assert_allclose(draw(0.5), [4 / 6, 1 / 6, 1 / 6, 0], atol=0.03)
   np.testing.assert_array_equal(draw(0.0), [1, 0, 0, 0])
@@ -113,22 +122,28 @@ def test_root_noise_only_where_asked():
 
 def test_ties_are_broken_uniformly():
   scores = jnp.array([0.0, 1.0, 1.0 - 1e-7, 1.0])
-  drawn = jax.vmap(selection.break_ties, (0, None))(jax.random.split(jax.random.key(0), 3000), scores)
-  np.testing.assert_allclose(np.bincount(drawn, minlength=4) / 3000, [0, 1 / 3, 1 / 3, 1 / 3], atol=0.04)
+  drawn = jax.vmap(selection.break_ties, (0, None))(
+    jax.random.split(jax.random.key(0), 3000), scores
+  )
+  np.testing.assert_allclose(
+    np.bincount(drawn, minlength=4) / 3000, [0, 1 / 3, 1 / 3, 1 / 3], atol=0.04
+  )
 
 
 @pytest.mark.parametrize(
-    'q, lowest, highest, expected',
-    [(0.5, 0.0, 1.0, 0.5), (0.504, 0.5, 0.508, 0.4), (3.0, 3.0, 3.0, 1.0), (0.2, 0.2, 0.2, 0.2)],
+  'q, lowest, highest, expected',
+  [(0.5, 0.0, 1.0, 0.5), (0.504, 0.5, 0.508, 0.4), (3.0, 3.0, 3.0, 1.0), (0.2, 0.2, 0.2, 0.2)],
 )
 def test_normalise(q, lowest, highest, expected):
-  assert float(selection.normalise(*map(jnp.float32, (q, lowest, highest)))) == pytest.approx(expected, abs=1e-5)
+  assert float(selection.normalise(*map(jnp.float32, (q, lowest, highest)))) == pytest.approx(
+    expected, abs=1e-5
+  )
 
 
 def test_drawn_actions_follow_their_slots_policy():
   def policies(params, latent):
     tight = lambda mean: squashed_normal.SquashedNormal(
-        jnp.full((len(latent), 2), mean), jnp.full((len(latent), 2), -5.0)
+      jnp.full((len(latent), 2), mean), jnp.full((len(latent), 2), -5.0)
     )
     return tight(0.5), tight(-0.5)
 

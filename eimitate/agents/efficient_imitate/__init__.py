@@ -10,12 +10,12 @@ from eimitate.agents.efficient_imitate.networks import Networks
 from eimitate.agents.efficient_imitate.networks import make_networks
 
 __all__ = [
-    'Config',
-    'LearnerState',
-    'Networks',
-    'make_agent',
-    'make_networks',
-    'paper',
-    'released',
-    'tuned',
+  'Config',
+  'LearnerState',
+  'Networks',
+  'make_agent',
+  'make_networks',
+  'paper',
+  'released',
+  'tuned',
 ]

@@ -59,19 +59,19 @@ def released() -> Config:
   """The released code's settings, where they differ from the paper's."""
   config = Config(reanalyse_noise=True, evaluation_noise=True)
   return dataclasses.replace(
-      config,
-      networks=dataclasses.replace(
-          config.networks,
-          representation=(256, 256),
-          dynamics=(256, 256),
-          value=(),
-          policy=(),
-          projector_activation='elu',
-          zero_last_layers=False,
-      ),
-      loss=dataclasses.replace(
-          config.loss, penalty_expert='one_row', consistency_target='target', bc_interval=2
-      ),
+    config,
+    networks=dataclasses.replace(
+      config.networks,
+      representation=(256, 256),
+      dynamics=(256, 256),
+      value=(),
+      policy=(),
+      projector_activation='elu',
+      zero_last_layers=False,
+    ),
+    loss=dataclasses.replace(
+      config.loss, penalty_expert='one_row', consistency_target='target', bc_interval=2
+    ),
   )
 
 
@@ -79,33 +79,31 @@ def tuned() -> Config:
   """What learns fastest and most reliably in our hands."""
   config = Config(reanalyse_noise=True)
   return dataclasses.replace(
-      config,
-      search=dataclasses.replace(
-          config.search, kind='gumbel', num_simulations=16, count_root=False
-      ),
-      networks=dataclasses.replace(config.networks, normalise_observations=True),
-      loss=dataclasses.replace(config.loss, consistency=20.0, penalty_centre=0.0),
-      optimiser=dataclasses.replace(config.optimiser, name='adam', learning_rate=1e-3),
+    config,
+    search=dataclasses.replace(config.search, kind='gumbel', num_simulations=16, count_root=False),
+    networks=dataclasses.replace(config.networks, normalise_observations=True),
+    loss=dataclasses.replace(config.loss, consistency=20.0, penalty_centre=0.0),
+    optimiser=dataclasses.replace(config.optimiser, name='adam', learning_rate=1e-3),
   )
 
 
 _CHOICES = {
-    'loss.penalty_scale': ('none', 'spread'),
-    'loss.penalty_expert': ('pairs', 'one_row'),
-    'loss.discriminator_steps': ('multi', 'single'),
-    'loss.consistency_target': ('online', 'target'),
-    'optimiser.name': ('sgd', 'adam'),
-    'networks.activation': tuple(mlp.ACTIVATIONS),
-    'networks.projector_activation': tuple(mlp.ACTIVATIONS),
+  'loss.penalty_scale': ('none', 'spread'),
+  'loss.penalty_expert': ('pairs', 'one_row'),
+  'loss.discriminator_steps': ('multi', 'single'),
+  'loss.consistency_target': ('online', 'target'),
+  'optimiser.name': ('sgd', 'adam'),
+  'networks.activation': tuple(mlp.ACTIVATIONS),
+  'networks.projector_activation': tuple(mlp.ACTIVATIONS),
 }
 _POSITIVE = (
-    'batch_size',
-    'unroll_steps',
-    'target_update_interval',
-    'loss.bc_interval',
-    'optimiser.learning_rate',
-    'networks.latent',
-    'networks.value_limit',
+  'batch_size',
+  'unroll_steps',
+  'target_update_interval',
+  'loss.bc_interval',
+  'optimiser.learning_rate',
+  'networks.latent',
+  'networks.value_limit',
 )
 
 

@@ -53,7 +53,7 @@ def make_agent(config: config_lib.Config, spec: types.EnvironmentSpec) -> types.
   def init(rng_key):
     params = networks.init(rng_key)
     return LearnerState(
-        params, jax.tree.map(jnp.copy, params), optimiser.init(params), jnp.int32(0)
+      params, jax.tree.map(jnp.copy, params), optimiser.init(params), jnp.int32(0)
     )
 
   def act(params, rng_key, observations, temperature, noise=True):
@@ -65,11 +65,11 @@ def make_agent(config: config_lib.Config, spec: types.EnvironmentSpec) -> types.
     return act(params, rng_key, observations, 0.0, noise=config.evaluation_noise)
 
   return types.Agent(
-      init=init,
-      act=act,
-      act_greedily=act_greedily,
-      update=functools.partial(_update, config, networks, search, optimiser),
-      params=lambda state: state.params,
+    init=init,
+    act=act,
+    act_greedily=act_greedily,
+    update=functools.partial(_update, config, networks, search, optimiser),
+    params=lambda state: state.params,
   )
 
 
@@ -85,7 +85,7 @@ def make_model(config: config_lib.Config, networks: Networks) -> Model:
 
   def value(params, latent):
     return value_bins.expectation(
-        networks.value_logits(params, latent), config.networks.value_limit
+      networks.value_logits(params, latent), config.networks.value_limit
     )
 
   return Model(policies=policies, step=step, value=value, discount=config.discount)
@@ -94,25 +94,25 @@ def make_model(config: config_lib.Config, networks: Networks) -> Model:
 def make_optimiser(config: config_lib.OptimiserConfig) -> optax.GradientTransformation:
   """Clip by global norm, add weight decay to the gradient, then SGD or Adam."""
   rule = (
-      optax.sgd(config.learning_rate, config.momentum)
-      if config.name == 'sgd'
-      else optax.adam(config.learning_rate)
+    optax.sgd(config.learning_rate, config.momentum)
+    if config.name == 'sgd'
+    else optax.adam(config.learning_rate)
   )
   return optax.chain(
-      optax.clip_by_global_norm(config.max_gradient_norm),
-      optax.add_decayed_weights(config.weight_decay),
-      rule,
+    optax.clip_by_global_norm(config.max_gradient_norm),
+    optax.add_decayed_weights(config.weight_decay),
+    rule,
   )
 
 
 def make_targets(
-    config: config_lib.Config,
-    networks: Networks,
-    search: Search,
-    params: types.Params,
-    target_params: types.Params,
-    rng_key: chex.PRNGKey,
-    agent: types.Window,
+  config: config_lib.Config,
+  networks: Networks,
+  search: Search,
+  params: types.Params,
+  target_params: types.Params,
+  rng_key: chex.PRNGKey,
+  agent: types.Window,
 ) -> tuple[losses.Targets, types.Metrics]:
   """Searches every unique position of the agent's windows with the target network.
 
@@ -126,10 +126,10 @@ def make_targets(
   rows, positions = agent.observation_mask.shape
   latents = networks.represent(target_params, agent.observations)
   output = search(
-      target_params,
-      rng_key,
-      latents.reshape(rows * positions, -1),
-      noise=config.reanalyse_noise,
+    target_params,
+    rng_key,
+    latents.reshape(rows * positions, -1),
+    noise=config.reanalyse_noise,
   )
   output = jax.tree.map(lambda x: x.reshape((rows, positions) + x.shape[1:]), output)
   if config.target_discriminator:
@@ -139,21 +139,23 @@ def make_targets(
     logit = networks.discriminate(params, online, agent.actions)
   bootstrap = config.discount * agent.discounts * output.value[:, 1:]
   targets = losses.Targets(
-      value=adversarial.reward(logit) + bootstrap,
-      actions=output.actions[:, :-1],
-      weights=output.weights[:, :-1],
+    value=adversarial.reward(logit) + bootstrap,
+    actions=output.actions[:, :-1],
+    weights=output.weights[:, :-1],
   )
   weights = targets.weights
   num_bc = config.search.num_bc_actions
   metrics = {
-      'search/entropy': -(weights * jnp.log(weights + 1e-9)).sum(-1).mean(),
-      'search/bc_share': weights[..., weights.shape[-1] - num_bc :].sum(-1).mean(),
-      'search/value': output.value.mean(),
+    'search/entropy': -(weights * jnp.log(weights + 1e-9)).sum(-1).mean(),
+    'search/bc_share': weights[..., weights.shape[-1] - num_bc :].sum(-1).mean(),
+    'search/value': output.value.mean(),
   }
   return jax.lax.stop_gradient(targets), metrics
 
 
-def _update(config, networks, search, optimiser, state, rng_key, replay, demonstrations, axis_name=None):
+def _update(
+  config, networks, search, optimiser, state, rng_key, replay, demonstrations, axis_name=None
+):
   """One gradient step; see `types.Agent.update`."""
   devices = 1
   if axis_name is not None:
@@ -167,23 +169,23 @@ def _update(config, networks, search, optimiser, state, rng_key, replay, demonst
 
   copy_now = state.updates % config.target_update_interval == 0
   target_params = jax.tree.map(
-      lambda new, old: jnp.where(copy_now, new, old), state.params, state.target_params
+    lambda new, old: jnp.where(copy_now, new, old), state.params, state.target_params
   )
   targets, search_metrics = make_targets(
-      config, networks, search, state.params, target_params, search_key, agent
+    config, networks, search, state.params, target_params, search_key, agent
   )
   gradient_fn = jax.grad(losses.total_loss, has_aux=True)
   gradient, metrics = gradient_fn(
-      state.params,
-      target_params,
-      config.loss,
-      networks,
-      config.networks.value_limit,
-      loss_key,
-      agent,
-      expert,
-      targets,
-      (state.updates % config.loss.bc_interval == 0).astype(jnp.float32),
+    state.params,
+    target_params,
+    config.loss,
+    networks,
+    config.networks.value_limit,
+    loss_key,
+    agent,
+    expert,
+    targets,
+    (state.updates % config.loss.bc_interval == 0).astype(jnp.float32),
   )
   metrics = {**metrics, **search_metrics}
   if axis_name is not None:

@@ -60,16 +60,16 @@ class Targets(NamedTuple):
 
 
 def total_loss(
-    params: types.Params,
-    target_params: types.Params,
-    config: LossConfig,
-    networks: Networks,
-    value_limit: float,
-    rng_key: chex.PRNGKey,
-    agent: types.Window,
-    expert: types.Window,
-    targets: Targets,
-    bc_on: jax.Array,
+  params: types.Params,
+  target_params: types.Params,
+  config: LossConfig,
+  networks: Networks,
+  value_limit: float,
+  rng_key: chex.PRNGKey,
+  agent: types.Window,
+  expert: types.Window,
+  targets: Targets,
+  bc_on: jax.Array,
 ) -> tuple[jax.Array, types.Metrics]:
   """The weighted sum of all terms, over H, and metrics.
 
@@ -111,12 +111,12 @@ def total_loss(
   # One step alone weighs as much as all of them.
   discriminator_term = adversarial.discriminator_loss(logit, is_expert) * (horizon / steps)
   penalty_term = penalty(
-      config,
-      networks,
-      params,
-      rng_key,
-      (agent_latents[:, :horizon], agent.actions[:, :horizon]),
-      (expert_latents[:, :horizon], expert.actions[:, :horizon]),
+    config,
+    networks,
+    params,
+    rng_key,
+    (agent_latents[:, :horizon], agent.actions[:, :horizon]),
+    (expert_latents[:, :horizon], expert.actions[:, :horizon]),
   )
 
   encoder = target_params if config.consistency_target == 'target' else params
@@ -127,44 +127,45 @@ def total_loss(
 
   pair_mask = (agent.action_mask * expert.action_mask)[:, :horizon]
   terms = {
-      'policy': (config.policy, policy_term, agent.action_mask),
-      'value': (config.value, value_term, agent.action_mask),
-      'discriminator': (
-          config.discriminator,
-          discriminator_term,
-          both.action_mask[:, :steps],
-      ),
-      'gradient_penalty': (config.gradient_penalty, penalty_term, pair_mask),
-      'consistency': (config.consistency, consistency_term, both.observation_mask[:, 1:-1]),
-      'bc': (config.bc * bc_on, bc_term, expert.action_mask),
+    'policy': (config.policy, policy_term, agent.action_mask),
+    'value': (config.value, value_term, agent.action_mask),
+    'discriminator': (
+      config.discriminator,
+      discriminator_term,
+      both.action_mask[:, :steps],
+    ),
+    'gradient_penalty': (config.gradient_penalty, penalty_term, pair_mask),
+    'consistency': (config.consistency, consistency_term, both.observation_mask[:, 1:-1]),
+    'bc': (config.bc * bc_on, bc_term, expert.action_mask),
   }
   summed = {name: (loss * mask).sum(1).mean() for name, (_, loss, mask) in terms.items()}
-  total = sum(terms[name][0] * value for name, value in summed.items()) / horizon
+  weighted = [terms[name][0] * value for name, value in summed.items()]
+  total = jnp.sum(jnp.stack(weighted)) / horizon
 
   metrics = {f'loss/{name}': value / horizon for name, value in summed.items()}
   first = logit[:, 0]
   metrics |= {
-      'loss/total': total,
-      'discriminator/reward_agent': adversarial.reward(first[:half]).mean(),
-      'discriminator/reward_expert': adversarial.reward(first[half:]).mean(),
-      'discriminator/accuracy_agent': (first[:half] < 0).mean(),
-      'discriminator/accuracy_expert': (first[half:] > 0).mean(),
-      'policy/std': jnp.exp(policy.log_std[:, 0]).mean(),
-      'bc/absolute_error': jnp.abs(
-          squashed_normal.mode(bc_policy)[:, 0] - expert.actions[:, 0]
-      ).mean(),
-      'model/latent_norm': jnp.linalg.norm(latents[:, 0], axis=-1).mean(),
-      'model/projection_collapse': -consistency_loss(
-          projection[:, 0], jnp.roll(projection[:, 0], 1, 0)
-      ).mean(),
-      'value/target_mean': targets.value.mean(),
-      'value/target_max': targets.value.max(),
+    'loss/total': total,
+    'discriminator/reward_agent': adversarial.reward(first[:half]).mean(),
+    'discriminator/reward_expert': adversarial.reward(first[half:]).mean(),
+    'discriminator/accuracy_agent': (first[:half] < 0).mean(),
+    'discriminator/accuracy_expert': (first[half:] > 0).mean(),
+    'policy/std': jnp.exp(policy.log_std[:, 0]).mean(),
+    'bc/absolute_error': jnp.abs(
+      squashed_normal.mode(bc_policy)[:, 0] - expert.actions[:, 0]
+    ).mean(),
+    'model/latent_norm': jnp.linalg.norm(latents[:, 0], axis=-1).mean(),
+    'model/projection_collapse': -consistency_loss(
+      projection[:, 0], jnp.roll(projection[:, 0], 1, 0)
+    ).mean(),
+    'value/target_mean': targets.value.mean(),
+    'value/target_max': targets.value.max(),
   }
   return total, metrics
 
 
 def unroll(
-    networks: Networks, params: types.Params, observation: jax.Array, actions: jax.Array
+  networks: Networks, params: types.Params, observation: jax.Array, actions: jax.Array
 ) -> jax.Array:
   """Latents `[B, H + 1, L]` from `observation` `[B, O]` along `actions` `[B, H, A]`.
 
@@ -178,7 +179,7 @@ def unroll(
 
 
 def policy_loss(
-    policy: squashed_normal.SquashedNormal, actions: jax.Array, weights: jax.Array
+  policy: squashed_normal.SquashedNormal, actions: jax.Array, weights: jax.Array
 ) -> jax.Array:
   """Cross-entropy of the search's policy with log pi, an unnormalised density, `[...]`.
 
@@ -198,12 +199,12 @@ def consistency_loss(prediction: jax.Array, target: jax.Array) -> jax.Array:
 
 
 def penalty(
-    config: LossConfig,
-    networks: Networks,
-    params: types.Params,
-    rng_key: chex.PRNGKey,
-    agent: tuple[jax.Array, jax.Array],
-    expert: tuple[jax.Array, jax.Array],
+  config: LossConfig,
+  networks: Networks,
+  params: types.Params,
+  rng_key: chex.PRNGKey,
+  agent: tuple[jax.Array, jax.Array],
+  expert: tuple[jax.Array, jax.Array],
 ) -> jax.Array:
   """The gradient penalty of every pair, `[M, H]`; latents are detached.
 
@@ -228,7 +229,7 @@ def penalty(
 
   def one(agent_row, expert_row, mix):
     return adversarial.gradient_penalty(
-        logit, agent_row, expert_row, mix, config.penalty_centre, scale
+      logit, agent_row, expert_row, mix, config.penalty_centre, scale
     )
 
   mix = jax.random.uniform(rng_key, agent_input.shape[:-1])

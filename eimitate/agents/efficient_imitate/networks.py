@@ -84,42 +84,40 @@ def make_networks(config: NetworksConfig, spec: types.EnvironmentSpec) -> Networ
   head = lambda hidden, output: mlp.MLP(hidden, output, config.activation, config.zero_last_layers)
   outer = lambda hidden: mlp.MLP(hidden, config.projection, config.projector_activation)
   modules = {
-      'representation': (inner(config.representation, latent), spec.observation_size),
-      'dynamics': (inner(config.dynamics, latent), latent + action),
-      'value': (head(config.value, config.value_bins), latent),
-      'policy': (head(config.policy, 2 * action), latent),
-      'bc_policy': (head(config.policy, 2 * action), latent),
-      'discriminator': (head(config.discriminator, 1), latent + action),
-      'projector': (outer(config.projector), latent),
-      'predictor': (outer(config.predictor), config.projection),
+    'representation': (inner(config.representation, latent), spec.observation_size),
+    'dynamics': (inner(config.dynamics, latent), latent + action),
+    'value': (head(config.value, config.value_bins), latent),
+    'policy': (head(config.policy, 2 * action), latent),
+    'bc_policy': (head(config.policy, 2 * action), latent),
+    'discriminator': (head(config.discriminator, 1), latent + action),
+    'projector': (outer(config.projector), latent),
+    'predictor': (outer(config.predictor), config.projection),
   }
 
   def init(rng_key):
     keys = jax.random.split(rng_key, len(modules))
     return {
-        name: module.init(key, jnp.zeros((1, size)))['params']
-        for key, (name, (module, size)) in zip(keys, modules.items())
+      name: module.init(key, jnp.zeros((1, size)))['params']
+      for key, (name, (module, size)) in zip(keys, modules.items())
     }
 
   def apply(name, params, *inputs):
     return modules[name][0].apply({'params': params[name]}, jnp.concatenate(inputs, -1))
 
   return Networks(
-      init=init,
-      represent=lambda params, observation: apply(
-          'representation', params, normalise(observation)
-      ),
-      dynamics=lambda params, latent, action: apply('dynamics', params, latent, action),
-      value_logits=lambda params, latent: apply('value', params, latent),
-      policy=lambda params, latent: squashed_normal.from_outputs(apply('policy', params, latent)),
-      bc_policy=lambda params, latent: squashed_normal.from_outputs(
-          apply('bc_policy', params, latent)
-      ),
-      discriminate=lambda params, latent, action: apply('discriminator', params, latent, action)[
-          ..., 0
-      ],
-      project=lambda params, latent: apply('projector', params, latent),
-      predict=lambda params, projection: apply('predictor', params, projection),
+    init=init,
+    represent=lambda params, observation: apply('representation', params, normalise(observation)),
+    dynamics=lambda params, latent, action: apply('dynamics', params, latent, action),
+    value_logits=lambda params, latent: apply('value', params, latent),
+    policy=lambda params, latent: squashed_normal.from_outputs(apply('policy', params, latent)),
+    bc_policy=lambda params, latent: squashed_normal.from_outputs(
+      apply('bc_policy', params, latent)
+    ),
+    discriminate=lambda params, latent, action: apply('discriminator', params, latent, action)[
+      ..., 0
+    ],
+    project=lambda params, latent: apply('projector', params, latent),
+    predict=lambda params, projection: apply('predictor', params, projection),
   )
 
 

@@ -1,0 +1,13 @@
+# Sourced by train.sh and test.sh: creates .venv, and anew when requirements.txt, setup.py or the
+# interpreter's version change. Sets `python` to its interpreter. Needs python3 (or $PYTHON), 3.11 or
+# newer, with venv.
+base=${PYTHON:-python3}
+python=$PWD/.venv/bin/python
+wanted="$("$base" --version) $(cat requirements.txt setup.py | sha256sum)"
+if [ "$(cat .venv/made-for 2>/dev/null)" != "$wanted" ]; then
+  echo "Installing into .venv (a few minutes, once)" >&2
+  "$base" -m venv --clear .venv
+  "$python" -m pip install --quiet --disable-pip-version-check --requirement requirements.txt
+  "$python" -m pip install --quiet --disable-pip-version-check --no-deps --editable .
+  echo "$wanted" >.venv/made-for
+fi
