@@ -155,20 +155,23 @@ def train(run: Run, workdir: str | os.PathLike) -> dict[str, float]:
   checkpoints = checkpoints_lib.Checkpoints(workdir, config.checkpoints.keep)
   longest = max(len(episode.trajectory.actions) for episode in dataset.episodes)
   state = _init(run, agent, spec, config.replay.episodes * (longest + 1), devices)
-  metrics_bytes = 0
+  metrics_bytes, result = 0, {}
   if checkpoints.latest() is not None:
-    state, metrics_bytes = _restore(checkpoints, state)
+    state, metrics_bytes, result = _restore(checkpoints, state)
   loop = _Loop(run, agent, spec, dataset, devices, longest)
   logger = logs.Logger(workdir, config.agent_steps, metrics_bytes)
   try:
-    return _train(run, agent, loop, state, environments, dataset, logger, checkpoints, description)
+    _train(run, agent, loop, state, environments, dataset, logger, checkpoints, description, result)
+    return result
   finally:
     logger.close()
     checkpoints.close()
 
 
-def _train(run, agent, loop, state, environments, dataset, logger, checkpoints, description):
-  config, result = run.config, {}
+def _train(
+  run, agent, loop, state, environments, dataset, logger, checkpoints, description, result
+):
+  config = run.config
   act_greedily = evaluation.make_policy(agent.act_greedily)
   evaluators = evaluation.make_environments(
     run.task, environments[0].action_repeat, config.environment, config.evaluation.episodes
@@ -198,6 +201,7 @@ def _train(run, agent, loop, state, environments, dataset, logger, checkpoints, 
           'counters': dict(state.counters),
           'rng_key': jax.random.key_data(state.rng_key).tolist(),
           'metrics_bytes': logger.metrics_bytes,
+          'result': result,
         },
         'config': description,
       },
@@ -214,7 +218,6 @@ def _train(run, agent, loop, state, environments, dataset, logger, checkpoints, 
       evaluate(state)
     if done or passed(config.checkpoints.interval):
       save(state)
-  return result
 
 
 class _Loop:
@@ -222,6 +225,7 @@ class _Loop:
 
   def __init__(self, run, agent, spec, dataset, devices, longest):
     self._run, self._devices, self._rows = run, devices, longest + 1
+    chex.clear_trace_counter()  # It counts per process, and a process may train several runs.
     axis_name = parallel.AXIS_NAME
 
     def update_many(learner, rng_key, replay, demonstrations):
@@ -232,10 +236,10 @@ class _Loop:
       learner, metrics = jax.lax.scan(one, learner, keys)
       return learner, jax.tree.map(lambda x: x.mean(0), metrics)
 
-    traced_once = chex.assert_max_traces(n=1)
-    self._update = parallel.map_update(traced_once(update_many), devices)
-    self._add = parallel.map_shards(chex.assert_max_traces(n=1)(episodes.add), devices)
-    self._act = jax.jit(chex.assert_max_traces(n=1)(agent.act))
+    once = chex.assert_max_traces(n=1)
+    self._update = parallel.map_update(once(update_many), devices)
+    self._add = parallel.map_shards(once(episodes.add), devices)
+    self._act = jax.jit(once(agent.act))
     self._agent = agent
     self._demonstrations = parallel.replicate(demonstrations_replay(dataset, spec), devices)
 
@@ -427,10 +431,10 @@ def _init(run, agent, spec, capacity, devices) -> _State:
   return _State(learner, parallel.stack(replay, devices), rng_key, counters)
 
 
-def _restore(checkpoints, state) -> tuple[_State, int]:
+def _restore(checkpoints, state) -> tuple[_State, int, dict[str, float]]:
   like = {'learner': state.learner, 'replay': state.replay}
   restored = checkpoints.restore(checkpoints.latest(), like)
   meta = restored['meta']
   rng_key = jax.random.wrap_key_data(jnp.asarray(meta['rng_key'], jnp.uint32))
   restored_state = _State(restored['learner'], restored['replay'], rng_key, meta['counters'])
-  return restored_state, meta['metrics_bytes']
+  return restored_state, meta['metrics_bytes'], meta['result']

@@ -190,7 +190,7 @@ def _update(
   metrics = {**metrics, **search_metrics}
   if axis_name is not None:
     gradient, metrics = jax.lax.pmean((gradient, metrics), axis_name)
-  metrics['loss/gradient_norm'] = optax.global_norm(gradient)
+  metrics['loss/gradient_norm'] = optax.tree.norm(gradient)
   step, opt_state = optimiser.update(gradient, state.opt_state, state.params)
   params = optax.apply_updates(state.params, step)
   return LearnerState(params, target_params, opt_state, state.updates + 1), metrics

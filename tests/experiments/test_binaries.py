@@ -1,0 +1,106 @@
+"""Every main() runs; bad input ends in one line and a non-zero exit code, without a traceback."""
+
+import json
+import subprocess
+import sys
+
+import pytest
+
+from eimitate import demonstrations
+from experiments import plot
+
+_SMALL = [
+  '--config.agent_steps=250',
+  '--config.updates_per_agent_step=0.02',
+  '--config.updates_per_call=1',
+  '--config.batch_size=8',
+  '--config.evaluation.episodes=1',
+  '--config.search.num_simulations=4',
+  '--config.search.num_actions=4',
+  '--config.search.max_considered_actions=4',
+]
+
+
+def _process(binary, *arguments):
+  command = [sys.executable, '-m', f'experiments.{binary}', *map(str, arguments)]
+  return subprocess.run(command, capture_output=True, text=True, check=False)
+
+
+@pytest.fixture(name='workdir', scope='module')
+def _workdir(tmp_path_factory):
+  """A real process trains, as a newcomer would."""
+  workdir = tmp_path_factory.mktemp('binaries') / 'run'
+  result = _process('train_efficient_imitate', f'--workdir={workdir}', '--seed=3', *_SMALL)
+  assert result.returncode == 0, result.stderr
+  assert 'of the expert' in result.stdout
+  return workdir
+
+
+def test_train_writes_what_it_says(workdir):
+  assert (workdir / 'learning_curve.png').stat().st_size > 1000
+  config = json.loads((workdir / 'config.json').read_text())
+  assert config['task'] == 'cartpole/swingup' and config['seed'] == 3
+  assert config['config']['agent_steps'] == 250
+  assert config['agent_config']['search']['num_simulations'] == 4
+
+
+def test_evaluate(workdir, tmp_path):
+  output = tmp_path / 'result.json'
+  result = _process('evaluate', f'--checkpoint={workdir}', '--episodes=2', f'--json={output}')
+  assert result.returncode == 0, result.stderr
+  values = json.loads(output.read_text())
+  assert {
+    'mean_return',
+    'fraction_of_expert',
+    'returns',
+    'task',
+    'agent_steps',
+    'env_steps',
+  } <= set(values)
+  assert values['agent_steps'] == 250 and values['env_steps'] == 2000
+  assert len(values['returns']) == 2
+  expert = demonstrations.load(demonstrations.shipped_path('cartpole/swingup')).take(5).mean_return
+  assert values['fraction_of_expert'] == pytest.approx(values['mean_return'] / expert)
+
+
+def test_benchmark(tmp_path):
+  output = tmp_path / 'benchmark.json'
+  small = ['--config.batch_size=8', '--config.search.num_simulations=4', '--repeats=1']
+  result = _process('benchmark', '--what=update', f'--json={output}', *small)
+  assert result.returncode == 0, result.stderr
+  values = json.loads(output.read_text())
+  assert {'ms_per_update', 'floor_ms', 'ratio_to_floor', 'devices'} <= set(values)
+  assert values['ratio_to_floor'] == pytest.approx(values['ms_per_update'] / values['floor_ms'])
+
+
+def test_plot_from_workdir_and_csv(workdir, tmp_path):
+  csv = tmp_path / 'seed3.csv'
+  plot.write_csv(workdir, csv)
+  plot.learning_curve([str(workdir), str(csv)], tmp_path / 'curve.png')
+  assert (tmp_path / 'curve.png').stat().st_size > 1000
+  assert plot._read(csv) == plot.evaluations(workdir)
+
+
+@pytest.mark.parametrize(
+  'binary, arguments, message',
+  [
+    ('train_efficient_imitate', ['--task=cartpole/swngup'], "task: found 'cartpole/swngup'"),
+    ('train_efficient_imitate', ['--config.serach.kind=mctx'], 'serach'),
+    ('train_efficient_imitate', ['--config.search.num_simulations=many'], 'many'),
+    ('train_efficient_imitate', ['--variant=best'], "--variant: found 'best', expected tuned"),
+    ('train_efficient_imitate', ['--preset=smell'], "--preset: found 'smell', expected state"),
+    ('train_efficient_imitate', ['--config.action_repeat=4'], 'action repeat: found 4'),
+    ('train_efficient_imitate', ['--seed=-1'], 'seed'),
+    ('train_efficient_imitate', ['cartpole/swingup'], 'command line: found cartpole/swingup'),
+    ('evaluate', ['--checkpoint=/nonexistent'], 'checkpoint: found no checkpoint in /nonexistent'),
+    ('benchmark', ['--what=everything'], "--what: found 'everything', expected update"),
+  ],
+)
+def test_bad_input_is_one_line(binary, arguments, message, tmp_path):
+  workdir = tmp_path / 'run'
+  extra = [f'--workdir={workdir}'] if binary.startswith('train') else []
+  result = _process(binary, *arguments, *extra)
+  lines = [line for line in result.stderr.splitlines() if line.strip()]
+  assert result.returncode == 2
+  assert len(lines) == 1 and lines[0].startswith('error: ') and message in lines[0], result.stderr
+  assert not workdir.exists()
