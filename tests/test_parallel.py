@@ -67,6 +67,7 @@ def test_same_batch_gives_the_same_gradient_norm(count):
     value=jnp.ones((half, horizon + 1)),
     actions=jnp.full((half, horizon + 1, 4, 2), 0.3),
     weights=jnp.full((half, horizon + 1, 4), 0.25),
+    expert_value=jnp.ones((half, horizon + 1)),
   )
 
   def gradient_norm(axis_name, batch):

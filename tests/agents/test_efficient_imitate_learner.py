@@ -90,8 +90,9 @@ def _targets(config, terminal=False, lengths=(6,), start=3):
   search = learner_lib.make_search(config.search, learner_lib.make_model(config, networks))
   params, target = (networks.init(jax.random.key(i)) for i in range(2))
   agent = episodes.gather(replay(0, lengths, terminal), jnp.array([start]), config.unroll_steps)
+  expert = episodes.gather(replay(1), jnp.array([2]), config.unroll_steps)
   made, _ = learner_lib.make_targets(
-    config, networks, search, params, target, jax.random.key(2), agent
+    config, networks, search, params, target, jax.random.key(2), agent, expert
   )
   return networks, search, params, target, agent, made
 
@@ -109,6 +110,17 @@ def test_value_target_by_hand(target_discriminator):
   expected = np.log1p(np.exp(logit)) + 0.99 * np.asarray(output.value)[1:] * agent.discounts[0]
   np.testing.assert_allclose(made.value[0], expected, rtol=1e-4)
   np.testing.assert_allclose(made.weights[0], output.weights[:-1], rtol=1e-5)
+
+
+def test_expert_value_target_by_hand():
+  config = small(**{'networks.zero_last_layers': False})
+  networks, _, _, target, _, made = _targets(config)
+  expert = episodes.gather(replay(1), jnp.array([2]), config.unroll_steps)
+  latents = networks.represent(target, expert.observations[0])
+  value = learner_lib.make_model(config, networks).value(target, latents)
+  logit = networks.discriminate(target, latents[:-1], expert.actions[0])
+  expected = np.log1p(np.exp(logit)) + 0.99 * np.asarray(value)[1:] * expert.discounts[0]
+  np.testing.assert_allclose(made.expert_value[0], expected, rtol=1e-4)
 
 
 def test_truncation_bootstraps_and_termination_does_not():

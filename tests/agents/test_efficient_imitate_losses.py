@@ -63,6 +63,7 @@ def _batch():
       value=jnp.linspace(-2, 30, _HALF * (_H + 1)).reshape(_HALF, _H + 1),
       actions=jax.random.uniform(keys[4], (_HALF, _H + 1, _K, 2), minval=-0.9, maxval=0.9),
       weights=weights,
+      expert_value=jnp.linspace(20, -4, _HALF * (_H + 1)).reshape(_HALF, _H + 1),
     ),
     'bc_on': jnp.float32(1),
   }
@@ -105,16 +106,17 @@ def test_policy_term(batch):
   np.testing.assert_allclose(_loss(batch, policy=2.0), 2 * total / _HALF / _H, rtol=1e-4)
 
 
-def test_value_term(batch):
-  latents, total = _unrolled(batch, batch['agent']), 0.0
+@pytest.mark.parametrize('term, half', [('value', 'agent'), ('expert_value', 'expert')])
+def test_value_terms(batch, term, half):
+  window, targets = batch[half], getattr(batch['targets'], term)
+  latents, total = _unrolled(batch, window), 0.0
   for b in range(_HALF):
     for h in range(_H + 1):
       logits = _NETWORKS.value_logits(batch['params'], latents[b][h])
-      squashed = rlax.signed_hyperbolic(batch['targets'].value[b, h])
-      two_hot = rlax.transform_to_2hot(squashed, -5.0, 5.0, 21)
+      two_hot = rlax.transform_to_2hot(rlax.signed_hyperbolic(targets[b, h]), -5.0, 5.0, 21)
       cross_entropy = -(two_hot * jax.nn.log_softmax(logits)).sum()
-      total += cross_entropy * batch['agent'].action_mask[b, h]
-  np.testing.assert_allclose(_loss(batch, value=0.5), 0.5 * total / _HALF / _H, rtol=1e-4)
+      total += cross_entropy * window.action_mask[b, h]
+  np.testing.assert_allclose(_loss(batch, **{term: 0.5}), 0.5 * total / _HALF / _H, rtol=1e-4)
 
 
 def test_bc_term(batch):

@@ -82,7 +82,7 @@ def tuned() -> Config:
     config,
     search=dataclasses.replace(config.search, kind='gumbel', num_simulations=16, count_root=False),
     networks=dataclasses.replace(config.networks, normalise_observations=True),
-    loss=dataclasses.replace(config.loss, consistency=20.0, penalty_centre=0.0),
+    loss=dataclasses.replace(config.loss, consistency=20.0, penalty_centre=0.0, expert_value=1.0),
     optimiser=dataclasses.replace(config.optimiser, name='adam', learning_rate=1e-3),
   )
 

@@ -113,6 +113,7 @@ def make_targets(
   target_params: types.Params,
   rng_key: chex.PRNGKey,
   agent: types.Window,
+  expert: types.Window,
 ) -> tuple[losses.Targets, types.Metrics]:
   """Searches every unique position of the agent's windows with the target network.
 
@@ -123,25 +124,25 @@ def make_targets(
   Returns:
     `losses.Targets` of `[M, H + 1, ...]` and metrics.
   """
-  rows, positions = agent.observation_mask.shape
   latents = networks.represent(target_params, agent.observations)
-  output = search(
-    target_params,
-    rng_key,
-    latents.reshape(rows * positions, -1),
-    noise=config.reanalyse_noise,
-  )
-  output = jax.tree.map(lambda x: x.reshape((rows, positions) + x.shape[1:]), output)
-  if config.target_discriminator:
-    logit = networks.discriminate(target_params, latents[:, :-1], agent.actions)
-  else:
-    online = networks.represent(params, agent.observations[:, :-1])
-    logit = networks.discriminate(params, online, agent.actions)
-  bootstrap = config.discount * agent.discounts * output.value[:, 1:]
+  flat = latents.reshape(-1, latents.shape[-1])
+  output = search(target_params, rng_key, flat, noise=config.reanalyse_noise)
+  output = jax.tree.map(lambda x: x.reshape(latents.shape[:2] + x.shape[1:]), output)
+  model = make_model(config, networks)
+  expert_latents = networks.represent(target_params, expert.observations)
+
+  def value_target(window, window_latents, values):
+    if not config.target_discriminator:
+      window_latents = networks.represent(params, window.observations)
+    rewarding = target_params if config.target_discriminator else params
+    logit = networks.discriminate(rewarding, window_latents[:, :-1], window.actions)
+    return adversarial.reward(logit) + config.discount * window.discounts * values[:, 1:]
+
   targets = losses.Targets(
-    value=adversarial.reward(logit) + bootstrap,
+    value=value_target(agent, latents, output.value),
     actions=output.actions[:, :-1],
     weights=output.weights[:, :-1],
+    expert_value=value_target(expert, expert_latents, model.value(target_params, expert_latents)),
   )
   weights = targets.weights
   num_bc = config.search.num_bc_actions
@@ -172,7 +173,7 @@ def _update(
     lambda new, old: jnp.where(copy_now, new, old), state.params, state.target_params
   )
   targets, search_metrics = make_targets(
-    config, networks, search, state.params, target_params, search_key, agent
+    config, networks, search, state.params, target_params, search_key, agent, expert
   )
   gradient_fn = jax.grad(losses.total_loss, has_aux=True)
   gradient, metrics = gradient_fn(

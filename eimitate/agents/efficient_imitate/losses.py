@@ -24,11 +24,14 @@ class LossConfig:
   """Coefficients and forms of the terms; the defaults are the paper's (Table 1).
 
   policy, value, discriminator, gradient_penalty, consistency, bc: coefficients.
+  expert_value: coefficient of a value term on the expert's half, which the paper does not have.
   penalty_centre: norm of the discriminator's gradient that costs nothing.
   penalty_scale: `none`, or `spread` to measure that norm in units of the agent-expert distance.
   penalty_expert: `pairs`, or `one_row` to mix every agent row with the same expert row.
   discriminator_steps: `multi` for all unrolled latents, `single` for the first only.
   consistency_target: `online` or `target`, the encoder of the observations to predict.
+  consistency_centred: whether predictions and targets are compared relative to the targets' mean.
+    Projections without BatchNorm all point the same way, and a cosine of 0.98 means nothing.
   bc_interval: the BC term counts at every so many updates.
   """
 
@@ -38,25 +41,30 @@ class LossConfig:
   gradient_penalty: float = 1.0
   consistency: float = 2.0
   bc: float = 0.01
+  expert_value: float = 0.0
   penalty_centre: float = 1.0
   penalty_scale: str = 'none'
   penalty_expert: str = 'pairs'
   discriminator_steps: str = 'multi'
   consistency_target: str = 'online'
+  consistency_centred: bool = False
   bc_interval: int = 1
 
 
 class Targets(NamedTuple):
-  """What a fresh search of the agent's half says; constants of the loss.
+  """What the target network says; constants of the loss.
 
-  value: `[M, H + 1]` r_target + gamma times the search's value of the next position.
-  actions: `[M, H + 1, K, A]` the searched actions.
-  weights: `[M, H + 1, K]` the search's improved policy over them.
+  value: `[M, H + 1]` r_target + gamma times the search's value of the next position, for the
+    agent's half; so are the searched `actions` `[M, H + 1, K, A]` and the search's improved policy
+    over them, `weights` `[M, H + 1, K]`.
+  expert_value: `[M, H + 1]` r_target + gamma times the network's value of the next position, for
+    the expert's half.
   """
 
   value: jax.Array
   actions: jax.Array
   weights: jax.Array
+  expert_value: jax.Array
 
 
 def total_loss(
@@ -123,7 +131,10 @@ def total_loss(
   following = networks.represent(encoder, both.observations[:, 1 : horizon + 1])
   prediction = networks.predict(params, networks.project(params, latents[:, 1:]))
   projection = networks.project(params, following)
-  consistency_term = consistency_loss(prediction, projection)
+  centre = jnp.zeros_like(projection)
+  if config.consistency_centred:
+    centre += jax.lax.stop_gradient(projection.mean((0, 1), keepdims=True))
+  consistency_term = consistency_loss(prediction - centre, projection - centre)
 
   pair_mask = (agent.action_mask * expert.action_mask)[:, :horizon]
   terms = {
@@ -138,6 +149,10 @@ def total_loss(
     'consistency': (config.consistency, consistency_term, both.observation_mask[:, 1:-1]),
     'bc': (config.bc * bc_on, bc_term, expert.action_mask),
   }
+  if config.expert_value:
+    logits = networks.value_logits(params, expert_latents)
+    expert_value_term = value_bins.cross_entropy(logits, targets.expert_value, value_limit)
+    terms['expert_value'] = (config.expert_value, expert_value_term, expert.action_mask)
   summed = {name: (loss * mask).sum(1).mean() for name, (_, loss, mask) in terms.items()}
   weighted = [terms[name][0] * value for name, value in summed.items()]
   total = jnp.sum(jnp.stack(weighted)) / horizon
@@ -159,6 +174,7 @@ def total_loss(
       projection[:, 0], jnp.roll(projection[:, 0], 1, 0)
     ).mean(),
     'value/target_mean': targets.value.mean(),
+    'value/target_expert': targets.expert_value.mean(),
     'value/target_max': targets.value.max(),
   }
   return total, metrics
