@@ -2,7 +2,7 @@
 
 from collections.abc import Callable
 import sys
-from typing import TypeVar
+from typing import NoReturn, TypeVar
 
 from absl import app
 from absl import flags
@@ -23,7 +23,10 @@ def define_config(default) -> flags.FlagHolder:
   lead to: see `overridden`.
   """
   fields = config_dict.ConfigDict(configuration.to_dict(default), convert_dict=True)
-  return config_flags.DEFINE_config_dict('config', fields)
+  try:  # This reads the command line already, to find the fields that it overrides.
+    return config_flags.DEFINE_config_dict('config', fields)
+  except (AttributeError, KeyError, TypeError) as error:
+    _stop(f'--config: {_one_line(error)}, expected a field of the configuration')
 
 
 def overridden(config: T, holder: flags.FlagHolder) -> T:
@@ -43,7 +46,7 @@ def _parse(argv):
     errors.check(len(rest) == 1, 'command line', ' '.join(rest[1:]), 'only flags')
     return rest
   except (flags.Error, errors.InputError, AttributeError, KeyError, TypeError, ValueError) as error:
-    _stop(f'{" ".join(str(error).split())} (--helpfull lists all flags)')
+    _stop(f'{_one_line(error)} (--helpfull lists all flags)')
 
 
 def _guarded(main):
@@ -52,8 +55,14 @@ def _guarded(main):
     main()
   except errors.InputError as error:
     _stop(error)
+  except FloatingPointError as error:
+    _stop(f'{error}; the last checkpoint is kept')
 
 
-def _stop(error):
+def _one_line(error):
+  return ' '.join(str(error.args[0] if error.args else error).split())
+
+
+def _stop(error) -> NoReturn:
   print(f'error: {error}', file=sys.stderr)
   sys.exit(2)

@@ -1,74 +1,29 @@
 """Draws learning curves from work directories, or from the CSVs under results/.
 
-python -m experiments.plot --output=curve.png WORKDIR_OR_CSV...
+python -m experiments.plot --sources=WORKDIR,FILE.csv --output=curve.png
+python -m experiments.plot --sources=WORKDIR --csv=FILE.csv
 """
 
-from collections.abc import Sequence
-import csv
-import json
-import os
-import pathlib
-
-from matplotlib.backends import backend_agg
-from matplotlib import figure as figure_lib
-import numpy as np
+from absl import flags
 
 from eimitate import errors
-from eimitate import logs
+from experiments import command_line
+from experiments import learning_curves
 
-# Okabe and Ito's palette: told apart by the colour-blind, and in grey.
-_COLOURS = ('#0072B2', '#D55E00', '#009E73', '#CC79A7', '#E69F00', '#56B4E9', '#000000')
-
-
-def evaluations(workdir: str | os.PathLike) -> list[dict[str, float]]:
-  """The evaluation lines of a work directory's metrics.jsonl."""
-  path = pathlib.Path(workdir) / 'metrics.jsonl'
-  errors.check(path.is_file(), 'plot', f'no {path}', 'a work directory with metrics')
-  rows = [row for row in logs.read(path) if 'eval/mean_return' in row]
-  errors.check(bool(rows), 'plot', f'no evaluation in {path}', 'at least one')
-  return rows
+_SOURCES = flags.DEFINE_list('sources', [], 'Work directories, or CSV files written by --csv.')
+_OUTPUT = flags.DEFINE_string('output', '', 'An image file to draw.')
+_CSV = flags.DEFINE_string('csv', '', 'A file for the evaluations of one work directory.')
 
 
-def write_csv(workdir: str | os.PathLike, output: str | os.PathLike) -> None:
-  """A work directory's evaluations as CSV, beside which its figure is reproduced."""
-  rows = evaluations(workdir)
-  with open(output, 'w', newline='') as file:
-    writer = csv.DictWriter(file, list(rows[0]))
-    writer.writeheader()
-    writer.writerows(rows)
+def main() -> None:
+  errors.check(bool(_SOURCES.value), '--sources', 'none', 'at least one')
+  errors.check(bool(_OUTPUT.value or _CSV.value), '--output, --csv', 'neither', 'one of them')
+  if _CSV.value:
+    errors.check(len(_SOURCES.value) == 1, '--sources', _SOURCES.value, 'one, for --csv')
+    learning_curves.write_csv(_SOURCES.value[0], _CSV.value)
+  if _OUTPUT.value:
+    learning_curves.draw(_SOURCES.value, _OUTPUT.value)
 
 
-def learning_curve(sources: Sequence[str], output: str | os.PathLike) -> None:
-  """Draws evaluation return against agent steps, one line per source, and the expert's.
-
-  Args:
-    sources: work directories, or CSV files that `write_csv` wrote.
-    output: an image file.
-  """
-  figure = figure_lib.Figure(figsize=(6, 4), layout='constrained')
-  backend_agg.FigureCanvasAgg(figure)
-  axes = figure.subplots()
-  for i, source in enumerate(sources):
-    rows = _read(source)
-    x = [row['agent_steps'] for row in rows]
-    y = [row['eval/mean_return'] for row in rows]
-    axes.plot(x, y, color=_COLOURS[i % len(_COLOURS)], label=pathlib.Path(source).stem, marker='.')
-  last = rows[-1]
-  if last['eval/fraction_of_expert']:
-    expert = last['eval/mean_return'] / last['eval/fraction_of_expert']
-    axes.axhline(expert, color='grey', linestyle='--', label='demonstrations')
-  repeat = last['env_steps'] / last['agent_steps'] if last['agent_steps'] else 1
-  to_env, to_agent = (lambda x: np.multiply(x, repeat)), (lambda x: np.divide(x, repeat))
-  axes.secondary_xaxis('top', functions=(to_env, to_agent)).set_xlabel('env steps')
-  axes.set(xlabel='agent steps', ylabel='return of greedy episodes', ylim=(0, None))
-  axes.legend(fontsize='small')
-  figure.savefig(output, dpi=120)
-
-
-def _read(source):
-  if not str(source).endswith('.csv'):
-    return evaluations(source)
-  with open(source, newline='') as file:
-    return [
-      {name: json.loads(value) for name, value in row.items()} for row in csv.DictReader(file)
-    ]
+if __name__ == '__main__':
+  command_line.run(main)

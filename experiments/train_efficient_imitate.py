@@ -10,7 +10,7 @@ from absl import flags
 from eimitate import parallel
 from eimitate import training
 from experiments import command_line
-from experiments import plot
+from experiments import learning_curves
 from experiments.configs import efficient_imitate
 
 _TASK = flags.DEFINE_string('task', 'cartpole/swingup', 'domain/task of the dm_control suite.')
@@ -34,7 +34,7 @@ def main() -> None:
   started = time.time()
   result = training.train(run, workdir)
   figure = f'{workdir}/learning_curve.png'
-  plot.learning_curve([workdir], figure)
+  learning_curves.draw([workdir], figure)
   print(
     f'{_TASK.value}: return {result["mean_return"]:.1f}, {result["fraction_of_expert"]:.3f} of'
     f' the expert, {time.time() - started:.0f} s\n{workdir}: checkpoints/, metrics.jsonl,'

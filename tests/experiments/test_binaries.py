@@ -7,7 +7,7 @@ import sys
 import pytest
 
 from eimitate import demonstrations
-from experiments import plot
+from experiments import learning_curves
 
 _SMALL = [
   '--config.agent_steps=250',
@@ -75,10 +75,12 @@ def test_benchmark(tmp_path):
 
 def test_plot_from_workdir_and_csv(workdir, tmp_path):
   csv = tmp_path / 'seed3.csv'
-  plot.write_csv(workdir, csv)
-  plot.learning_curve([str(workdir), str(csv)], tmp_path / 'curve.png')
+  learning_curves.write_csv(workdir, csv)
+  sources = f'--sources={workdir},{csv}'
+  result = _process('plot', sources, f'--output={tmp_path / "curve.png"}')
+  assert result.returncode == 0, result.stderr
   assert (tmp_path / 'curve.png').stat().st_size > 1000
-  assert plot._read(csv) == plot.evaluations(workdir)
+  assert learning_curves._read(csv) == learning_curves.evaluations(workdir)
 
 
 @pytest.mark.parametrize(
@@ -93,6 +95,8 @@ def test_plot_from_workdir_and_csv(workdir, tmp_path):
     ('train_efficient_imitate', ['--seed=-1'], 'seed'),
     ('train_efficient_imitate', ['cartpole/swingup'], 'command line: found cartpole/swingup'),
     ('evaluate', ['--checkpoint=/nonexistent'], 'checkpoint: found no checkpoint in /nonexistent'),
+    ('plot', ['--output=x.png'], '--sources: found none, expected at least one'),
+    ('plot', ['--sources=/none', '--output=x.png'], 'plot: found no /none/metrics.jsonl'),
     ('benchmark', ['--what=everything'], "--what: found 'everything', expected update"),
   ],
 )
