@@ -170,7 +170,7 @@ def test_networks_have_the_papers_sizes():
 
 
 def test_observations_are_normalised_by_the_spec():
-  config = small().networks
+  config = small(**{'networks.normalise_observations': True}).networks
   networks = _ei.make_networks(config, _SPEC)
   plain = _ei.make_networks(dataclasses.replace(config, normalise_observations=False), _SPEC)
   params = networks.init(jax.random.key(0))
@@ -201,7 +201,7 @@ def test_bad_settings_are_named(field, value):
 
 def test_normalising_without_statistics_is_refused():
   with pytest.raises(ValueError, match='observation_mean.*expected 3 numbers each'):
-    _ei.make_agent(small(), types.EnvironmentSpec(3, 2))
+    _ei.make_agent(small(**{'networks.normalise_observations': True}), types.EnvironmentSpec(3, 2))
 
 
 def test_ablations_change_what_they_say():

@@ -30,8 +30,6 @@ class LossConfig:
   penalty_expert: `pairs`, or `one_row` to mix every agent row with the same expert row.
   discriminator_steps: `multi` for all unrolled latents, `single` for the first only.
   consistency_target: `online` or `target`, the encoder of the observations to predict.
-  consistency_centred: whether predictions and targets are compared relative to the targets' mean.
-    Projections without BatchNorm all point the same way, and a cosine of 0.98 means nothing.
   bc_interval: the BC term counts at every so many updates.
   """
 
@@ -47,7 +45,6 @@ class LossConfig:
   penalty_expert: str = 'pairs'
   discriminator_steps: str = 'multi'
   consistency_target: str = 'online'
-  consistency_centred: bool = False
   bc_interval: int = 1
 
 
@@ -131,10 +128,7 @@ def total_loss(
   following = networks.represent(encoder, both.observations[:, 1 : horizon + 1])
   prediction = networks.predict(params, networks.project(params, latents[:, 1:]))
   projection = networks.project(params, following)
-  centre = jnp.zeros_like(projection)
-  if config.consistency_centred:
-    centre += jax.lax.stop_gradient(projection.mean((0, 1), keepdims=True))
-  consistency_term = consistency_loss(prediction - centre, projection - centre)
+  consistency_term = consistency_loss(prediction, projection)
 
   pair_mask = (agent.action_mask * expert.action_mask)[:, :horizon]
   terms = {

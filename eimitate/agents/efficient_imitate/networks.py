@@ -29,8 +29,6 @@ class NetworksConfig:
   value_bins: number of bins of the categorical value.
   value_limit: end of their grid, in squashed units.
   normalise_observations: by the environment spec's mean and scale.
-  normalise_latents: to mean 0 and variance 1 over a latent's parts, after representation and
-    dynamics, so that distances of latents keep their meaning while they are learnt.
   """
 
   latent: int = 128
@@ -48,7 +46,6 @@ class NetworksConfig:
   value_bins: int = 401
   value_limit: float = 100.0
   normalise_observations: bool = False
-  normalise_latents: bool = False
 
 
 class Networks(NamedTuple):
@@ -107,19 +104,10 @@ def make_networks(config: NetworksConfig, spec: types.EnvironmentSpec) -> Networ
   def apply(name, params, *inputs):
     return modules[name][0].apply({'params': params[name]}, jnp.concatenate(inputs, -1))
 
-  def latent_of(name, params, *inputs):
-    x = apply(name, params, *inputs)
-    if not config.normalise_latents:
-      return x
-    x = x - x.mean(-1, keepdims=True)
-    return x * jax.lax.rsqrt((x**2).mean(-1, keepdims=True) + 1e-5)
-
   return Networks(
     init=init,
-    represent=lambda params, observation: latent_of(
-      'representation', params, normalise(observation)
-    ),
-    dynamics=lambda params, latent, action: latent_of('dynamics', params, latent, action),
+    represent=lambda params, observation: apply('representation', params, normalise(observation)),
+    dynamics=lambda params, latent, action: apply('dynamics', params, latent, action),
     value_logits=lambda params, latent: apply('value', params, latent),
     policy=lambda params, latent: squashed_normal.from_outputs(apply('policy', params, latent)),
     bc_policy=lambda params, latent: squashed_normal.from_outputs(
