@@ -227,12 +227,13 @@ def test_consistency_stops_at_its_target(batch):
       total -= (cosine * window.observation_mask[:, 1:-1]).sum()
     return total / (2 * _HALF) / _H
 
-  expected = jax.grad(reference)(params)
+  expected = jax.jit(jax.grad(reference))(params)
   config = dataclasses.replace(_ALONE, consistency=1.0)
   rest = {name: value for name, value in batch.items() if name != 'params'}
-  actual = jax.grad(
+  gradient = jax.grad(
     lambda p: losses.total_loss(p, config=config, networks=_NETWORKS, value_limit=5.0, **rest)[0]
-  )(params)
+  )
+  actual = jax.jit(gradient)(params)
   jax.tree.map(
     lambda a, e: np.testing.assert_allclose(a, e, rtol=1e-3, atol=1e-6), actual, expected
   )
