@@ -41,7 +41,6 @@ setuptools.setup(
     'dev': ['pytest', 'hypothesis', 'ruff', 'pyrefly', 'rlax'],
   },
   classifiers=[
-    'License :: OSI Approved :: Apache Software License',
     'Programming Language :: Python :: 3.11',
     'Programming Language :: Python :: 3.12',
   ],
