@@ -204,7 +204,7 @@ def test_normalising_without_statistics_is_refused():
     _ei.make_agent(small(**{'networks.normalise_observations': True}), types.EnvironmentSpec(3, 2))
 
 
-def test_ablations_change_what_they_say():
+def test_each_ablation_is_one_field():
   """Each of the paper's ablations is one field."""
   base = _ei.tuned()
   ablations = {
