@@ -49,8 +49,8 @@ class ReplayConfig:
 class EvaluationConfig:
   """episodes: greedy ones per evaluation; interval: agent steps between evaluations."""
 
-  episodes: int = 10
-  interval: int = 250
+  episodes: int = 5
+  interval: int = 500
 
 
 @dataclasses.dataclass(frozen=True)

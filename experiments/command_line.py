@@ -22,11 +22,18 @@ def define_config(default) -> flags.FlagHolder:
   The values given on the command line are laid over whatever configuration preset, variant and task
   lead to: see `overridden`.
   """
-  fields = config_dict.ConfigDict(configuration.to_dict(default), convert_dict=True)
+  fields = config_dict.ConfigDict(_with_tuples(configuration.to_dict(default)))
   try:  # This reads the command line already, to find the fields that it overrides.
     return config_flags.DEFINE_config_dict('config', fields)
-  except (AttributeError, KeyError, TypeError) as error:
+  except (AttributeError, KeyError, TypeError, ValueError) as error:
     _stop(f'--config: {_one_line(error)}, expected a field of the configuration')
+
+
+def _with_tuples(fields):
+  """Lists as tuples: only these have a form on the command line, `--config.FIELD='(256, 256)'`."""
+  if isinstance(fields, dict):
+    return {name: _with_tuples(value) for name, value in fields.items()}
+  return tuple(fields) if isinstance(fields, list) else fields
 
 
 def overridden(config: T, holder: flags.FlagHolder) -> T:

@@ -15,7 +15,10 @@ from eimitate.ops import squashed_normal
 class Config:
   """Search settings; the defaults are the paper's (appendix A.2).
 
-  kind: `mctx` for pUCT (any budget) or `gumbel` for Gumbel MuZero (small budgets).
+  kind: `mctx` for pUCT (any budget), `gumbel` for Gumbel MuZero (small budgets) or `cem` for the
+    cross-entropy method over action sequences.
+  acting_kind: the kind that acts and evaluates, where it is not the one that reanalyses; empty for
+    the same.
   num_simulations: simulations per search.
   num_actions: `K`, sampled actions per node.
   bc_fraction: alpha, the share of them drawn from the behaviour-cloning policy.
@@ -23,9 +26,14 @@ class Config:
   dirichlet_fraction, dirichlet_alpha: noise on the root's prior, where the caller asks for it.
   count_root: pUCT's root value divides by N + 1 instead of N, as the reference does.
   max_considered_actions: Gumbel's m.
+  value_scale: Gumbel's sharpness: weights are softmax((50 + most visits) value_scale Q), Q in [0, 1].
+  root_value: Gumbel's `visits`, the mean over visits as in mctx, or `improved`, the mean of Q under
+    those weights.
+  depth, num_sequences, num_elites, num_iterations: of the cross-entropy method.
   """
 
   kind: str = 'mctx'
+  acting_kind: str = ''
   num_simulations: int = 50
   num_actions: int = 16
   bc_fraction: float = 0.25
@@ -35,6 +43,12 @@ class Config:
   dirichlet_alpha: float = 0.3
   count_root: bool = True
   max_considered_actions: int = 16
+  value_scale: float = 0.1
+  root_value: str = 'visits'
+  depth: int = 8
+  num_sequences: int = 256
+  num_elites: int = 32
+  num_iterations: int = 4
 
   @property
   def num_bc_actions(self) -> int:
@@ -43,11 +57,11 @@ class Config:
 
 
 class Model(NamedTuple):
-  """A learned model as pure functions over a batch of latents `[B, L]`.
+  """A learned model as pure functions over latents `[..., L]` with any batch dimensions.
 
-  policies: `(params, latent) -> (policy, bc_policy)`, squashed normals with fields `[B, A]`.
-  step: `(params, latent, action [B, A]) -> (reward [B], next latent [B, L])`.
-  value: `(params, latent) -> [B]`.
+  policies: `(params, latent) -> (policy, bc_policy)`, squashed normals with fields `[..., A]`.
+  step: `(params, latent, action [..., A]) -> (reward [...], next latent [..., L])`.
+  value: `(params, latent) -> [...]`.
   discount: gamma, per agent step.
   """
 

@@ -2,10 +2,19 @@
 
 from eimitate import errors
 from eimitate.search import base
+from eimitate.search import cem
 from eimitate.search import gumbel
 from eimitate.search import puct
 
-_KINDS = {'mctx': puct.make_search, 'gumbel': gumbel.make_search}
+_KINDS = {'mctx': puct.make_search, 'gumbel': gumbel.make_search, 'cem': cem.make_search}
+_COUNTS = (
+  'num_simulations',
+  'num_actions',
+  'max_considered_actions',
+  'depth',
+  'num_elites',
+  'num_iterations',
+)
 
 
 def make_search(config: base.Config, model: base.Model) -> base.Search:
@@ -16,9 +25,16 @@ def make_search(config: base.Config, model: base.Model) -> base.Search:
   """
   field = lambda name: f'search.{name}'
   errors.check(config.kind in _KINDS, field('kind'), repr(config.kind), ' or '.join(_KINDS))
-  for name in ('num_simulations', 'num_actions', 'max_considered_actions'):
+  known = ('visits', 'improved')
+  errors.check(
+    config.root_value in known, field('root_value'), repr(config.root_value), ' or '.join(known)
+  )
+  at_least = dict.fromkeys(_COUNTS, 1) | {'num_sequences': 4}
+  for name, least in at_least.items():
     value = getattr(config, name)
-    errors.check(value >= 1, field(name), value, 'at least 1')
+    errors.check(value >= least, field(name), value, f'at least {least}')
+  enough = config.num_elites <= config.num_sequences
+  errors.check(enough, field('num_elites'), config.num_elites, 'at most search.num_sequences')
   in_unit = 0 <= config.bc_fraction <= 1
   errors.check(in_unit, field('bc_fraction'), config.bc_fraction, 'a share in [0, 1]')
   return _KINDS[config.kind](config, model)

@@ -1,5 +1,7 @@
 """Gumbel MuZero (Danihelka et al., 2022) over the same sampled actions, for small budgets."""
 
+import functools
+
 import jax
 import jax.numpy as jnp
 import mctx
@@ -10,8 +12,8 @@ from eimitate.search import base
 from eimitate.search import recurrent
 from eimitate.search import root as root_lib
 
-# mctx's constants of the completed-Q transform: weights are softmax((50 + most visits) 0.1 q).
-_VISITS_INIT, _VALUE_SCALE = 50, 0.1
+# mctx's constant of the completed-Q transform: weights are softmax((50 + most visits) scale q).
+_VISITS_INIT = 50
 
 
 def make_search(config: base.Config, model: base.Model) -> base.Search:
@@ -44,9 +46,16 @@ def _tree(config, model, params, rng_key, latent, actions, noise):
     recurrent.make_recurrent_fn(config, model, actions),
     config.num_simulations,
     max_num_considered_actions=config.max_considered_actions,
+    qtransform=functools.partial(
+      mctx.qtransform_completed_by_mix_value, value_scale=config.value_scale
+    ),
     gumbel_scale=1.0 if noise else 0.0,
   )
   value = output.search_tree.node_values[:, 0]
+  if config.root_value == 'improved':
+    summary = output.search_tree.summary()
+    weights = jnp.where(summary.visit_counts > 0, output.action_weights, 0)
+    value = (weights * summary.qvalues).sum(1) / weights.sum(1)
   return types.SearchOutput(value, actions, output.action_weights, output.action)
 
 
@@ -54,8 +63,12 @@ def _one_ply(config, model, params, rng_key, latent, actions, noise):
   q = root_lib.evaluate_children(model, params, latent, actions)
   lowest, highest = q.min(1, keepdims=True), q.max(1, keepdims=True)
   rescaled = (q - lowest) / jnp.maximum(highest - lowest, 1e-8)
-  logits = (_VISITS_INIT + 1) * _VALUE_SCALE * rescaled
+  logits = (_VISITS_INIT + 1) * config.value_scale * rescaled
+  weights = jax.nn.softmax(logits)
   gumbel = jax.random.gumbel(rng_key, logits.shape) if noise else 0.0
-  value = (model.value(params, latent) + q.sum(1)) / (config.num_actions + 1)
+  if config.root_value == 'improved':
+    value = (weights * q).sum(1)
+  else:
+    value = (model.value(params, latent) + q.sum(1)) / (config.num_actions + 1)
   selected = jnp.argmax(logits + gumbel, 1).astype(jnp.int32)
-  return types.SearchOutput(value, actions, jax.nn.softmax(logits), selected)
+  return types.SearchOutput(value, actions, weights, selected)

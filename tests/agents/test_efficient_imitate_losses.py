@@ -161,6 +161,33 @@ def test_consistency_term(batch, encoder):
   np.testing.assert_allclose(actual, 20 * total / (2 * _HALF) / _H, rtol=1e-4)
 
 
+def test_consistency_term_between_latents(batch):
+  params, predicted, following, masks = batch['params'], [], [], []
+  for window in (batch['agent'], batch['expert']):
+    latents = _unrolled(batch, window)
+    for b in range(_HALF):
+      for h in range(1, _H + 1):
+        predicted.append(np.asarray(latents[b][h]))
+        following.append(np.asarray(_NETWORKS.represent(params, window.observations[b, h])))
+        masks.append(float(window.observation_mask[b, h]))
+  predicted, following, masks = np.array(predicted), np.array(following), np.array(masks)
+  inside = following[masks > 0]
+  variance = ((inside - inside.mean(0)) ** 2).sum(1).mean()
+  total = (((predicted - following) ** 2).sum(1) * masks).sum() / variance
+  actual = _loss(batch, consistency=20.0, consistency_space='latent')
+  np.testing.assert_allclose(actual, 20 * total / (2 * _HALF) / _H, rtol=1e-4)
+
+
+def test_consistency_between_latents_does_not_depend_on_their_scale():
+  latents, following = jax.random.normal(jax.random.key(0), (2, 8, 5, 4))
+  mask = jnp.ones((8, 5)).at[3, 2:].set(0)
+  loss = losses.latent_consistency_loss(latents, following, mask)
+  scaled = losses.latent_consistency_loss(30 * latents, 30 * following, mask)
+  np.testing.assert_allclose(loss, scaled, rtol=1e-4)
+  gradient = jax.grad(lambda f: losses.latent_consistency_loss(latents, f, mask).sum())(following)
+  assert not gradient.any()
+
+
 @pytest.mark.parametrize(
   'pairing, scale', [('pairs', 'none'), ('one_row', 'none'), ('pairs', 'spread')]
 )

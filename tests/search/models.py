@@ -25,11 +25,11 @@ def make_model(seed: int, scale: float = 1.0, discount: float = 0.9) -> base.Mod
   def step(params, latent, action):
     del params
     x = jnp.concatenate([latent, action], -1)
-    return scale * jax.nn.softplus(x @ to_reward)[:, 0], jnp.tanh(x @ to_latent)
+    return scale * jax.nn.softplus(x @ to_reward)[..., 0], jnp.tanh(x @ to_latent)
 
   def value(params, latent):
     del params
-    return scale * (latent @ to_value)[:, 0]
+    return scale * (latent @ to_value)[..., 0]
 
   return base.Model(policies, step, value, discount)
 

@@ -12,11 +12,13 @@ from tests.search import models
 _CONFIG = base.Config(kind='gumbel', num_simulations=16, num_actions=16, max_considered_actions=16)
 
 
+@pytest.mark.parametrize('root_value', ['visits', 'improved'])
 @pytest.mark.parametrize('seed', range(3))
-def test_one_ply_is_what_mctx_computes(seed):
+def test_one_ply_is_what_mctx_computes(seed, root_value):
   model, latent = models.make_model(seed), models.latents(seed, 8)
   actions = jax.random.uniform(jax.random.key(7), (8, 16, models.ACTION), minval=-1)
-  arguments = (_CONFIG, model, None, jax.random.key(seed), latent, actions, False)
+  config = dataclasses.replace(_CONFIG, root_value=root_value, value_scale=0.1 + 0.1 * seed)
+  arguments = (config, model, None, jax.random.key(seed), latent, actions, False)
   tree, one_ply = gumbel._tree(*arguments), gumbel._one_ply(*arguments)
   np.testing.assert_allclose(tree.value, one_ply.value, rtol=1e-5)
   np.testing.assert_allclose(tree.weights, one_ply.weights, rtol=1e-3, atol=1e-6)
@@ -36,6 +38,21 @@ def test_one_ply_explores_like_mctx():
   np.testing.assert_allclose(*shares, atol=0.04)
 
 
+def test_improved_root_value_is_the_mean_under_the_weights():
+  config = dataclasses.replace(_CONFIG, root_value='improved', value_scale=0.3)
+  model, latent = models.make_model(0), models.latents(0, 4)
+  output = make_search(config, model)(None, jax.random.key(0), latent, noise=False)
+  for b in range(4):
+    q = []
+    for action in output.actions[b]:
+      reward, following = model.step(None, latent[b : b + 1], action[None])
+      q.append(float(reward[0] + model.discount * model.value(None, following)[0]))
+    rescaled = (np.array(q) - min(q)) / (max(q) - min(q))
+    weights = np.exp(51 * 0.3 * rescaled) / np.exp(51 * 0.3 * rescaled).sum()
+    np.testing.assert_allclose(output.weights[b], weights, rtol=1e-3)
+    np.testing.assert_allclose(output.value[b], weights @ q, rtol=1e-4)
+
+
 @pytest.mark.parametrize('considered, simulations', [(4, 8), (8, 16), (16, 16)])
 def test_search_through_the_interface(considered, simulations):
   config = dataclasses.replace(
@@ -53,7 +70,13 @@ def test_search_through_the_interface(considered, simulations):
 
 @pytest.mark.parametrize(
   'field, value',
-  [('kind', 'alphabeta'), ('num_simulations', 0), ('num_actions', 0), ('bc_fraction', 1.5)],
+  [
+    ('kind', 'alphabeta'),
+    ('num_simulations', 0),
+    ('num_actions', 0),
+    ('bc_fraction', 1.5),
+    ('root_value', 'max'),
+  ],
 )
 def test_bad_settings_are_named(field, value):
   config = dataclasses.replace(_CONFIG, **{field: value})

@@ -77,19 +77,43 @@ def released() -> Config:
 
 def tuned() -> Config:
   """What learns best in our hands; the curves are in experiments/results/."""
-  config = Config(reanalyse_noise=True)
+  config = Config(batch_size=128, target_update_interval=100, reanalyse_noise=True)
   return dataclasses.replace(
     config,
-    # A small budget, and a root value that is not shrunk by sims / (sims + 1) at every bootstrap.
+    # Reanalyse one ply deep and wide, act with a search that is deep: see `search.cem`.
     search=dataclasses.replace(
       config.search,
       kind='gumbel',
+      acting_kind='cem',
       num_simulations=16,
-      max_considered_actions=8,
-      count_root=False,
+      max_considered_actions=16,
+      value_scale=0.2,
+      root_value='improved',
     ),
-    # With the paper's norm of 1 the discriminator saturates, with its 2.0 the model stays poor.
-    loss=dataclasses.replace(config.loss, consistency=20.0, penalty_centre=0.0),
+    # A model that has seen little data must know what an action does where it has not been tried.
+    # With latents that are linear in the observation that generalises, with others it does not.
+    networks=dataclasses.replace(
+      config.networks,
+      latent=64,
+      representation=(),
+      residual_dynamics=True,
+      value=(128, 128),
+      policy=(128, 128),
+      value_bins=121,
+      value_limit=30.0,
+      normalise_observations=True,
+    ),
+    loss=dataclasses.replace(
+      config.loss,
+      consistency=20.0,
+      consistency_space='latent',
+      # The expert's states are worth visiting before the agent has found its way there.
+      expert_value=1.0,
+      # Without units the same coefficient serves every task; see `adversarial.spread`.
+      gradient_penalty=0.003,
+      penalty_centre=0.0,
+      penalty_scale='spread',
+    ),
     # Under SGD the BC policy, whose coefficient is 0.01, hardly moves.
     optimiser=dataclasses.replace(config.optimiser, name='adam', learning_rate=1e-3),
   )
@@ -99,6 +123,7 @@ _CHOICES = {
   'loss.penalty_scale': ('none', 'spread'),
   'loss.penalty_expert': ('pairs', 'one_row'),
   'loss.discriminator_steps': ('multi', 'single'),
+  'loss.consistency_space': ('projection', 'latent'),
   'loss.consistency_target': ('online', 'target'),
   'optimiser.name': ('sgd', 'adam'),
   'networks.activation': tuple(mlp.ACTIVATIONS),

@@ -1,5 +1,6 @@
 """EfficientImitate's learner: sample, search with the target network, one gradient step."""
 
+import dataclasses
 import functools
 from typing import NamedTuple
 
@@ -48,6 +49,8 @@ def make_agent(config: config_lib.Config, spec: types.EnvironmentSpec) -> types.
   networks = make_networks(config.networks, spec)
   model = make_model(config, networks)
   search = make_search(config.search, model)
+  acting_kind = config.search.acting_kind or config.search.kind
+  acting_search = make_search(dataclasses.replace(config.search, kind=acting_kind), model)
   optimiser = make_optimiser(config.optimiser)
 
   def init(rng_key):
@@ -58,7 +61,7 @@ def make_agent(config: config_lib.Config, spec: types.EnvironmentSpec) -> types.
 
   def act(params, rng_key, observations, temperature, noise=True):
     latent = networks.represent(params, observations)
-    output = search(params, rng_key, latent, noise=noise, temperature=temperature)
+    output = acting_search(params, rng_key, latent, noise=noise, temperature=temperature)
     return jnp.take_along_axis(output.actions, output.selected[:, None, None], 1)[:, 0]
 
   def act_greedily(params, rng_key, observations):

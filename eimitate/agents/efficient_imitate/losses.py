@@ -29,6 +29,8 @@ class LossConfig:
   penalty_scale: `none`, or `spread` to measure that norm in units of the agent-expert distance.
   penalty_expert: `pairs`, or `one_row` to mix every agent row with the same expert row.
   discriminator_steps: `multi` for all unrolled latents, `single` for the first only.
+  consistency_space: `projection` to compare directions after projector and predictor, as the paper
+    does, or `latent` to compare the latents themselves: see `latent_consistency_loss`.
   consistency_target: `online` or `target`, the encoder of the observations to predict.
   bc_interval: the BC term counts at every so many updates.
   """
@@ -44,6 +46,7 @@ class LossConfig:
   penalty_scale: str = 'none'
   penalty_expert: str = 'pairs'
   discriminator_steps: str = 'multi'
+  consistency_space: str = 'projection'
   consistency_target: str = 'online'
   bc_interval: int = 1
 
@@ -126,9 +129,13 @@ def total_loss(
 
   encoder = target_params if config.consistency_target == 'target' else params
   following = networks.represent(encoder, both.observations[:, 1 : horizon + 1])
-  prediction = networks.predict(params, networks.project(params, latents[:, 1:]))
-  projection = networks.project(params, following)
-  consistency_term = consistency_loss(prediction, projection)
+  seen = both.observation_mask[:, 1:-1]
+  unexplained = latent_consistency_loss(latents[:, 1:], following, seen)
+  if config.consistency_space == 'latent':
+    consistency_term = unexplained
+  else:
+    prediction = networks.predict(params, networks.project(params, latents[:, 1:]))
+    consistency_term = consistency_loss(prediction, networks.project(params, following))
 
   pair_mask = (agent.action_mask * expert.action_mask)[:, :horizon]
   terms = {
@@ -140,7 +147,7 @@ def total_loss(
       both.action_mask[:, :steps],
     ),
     'gradient_penalty': (config.gradient_penalty, penalty_term, pair_mask),
-    'consistency': (config.consistency, consistency_term, both.observation_mask[:, 1:-1]),
+    'consistency': (config.consistency, consistency_term, seen),
     'bc': (config.bc * bc_on, bc_term, expert.action_mask),
   }
   if config.expert_value:
@@ -164,9 +171,7 @@ def total_loss(
       squashed_normal.mode(bc_policy)[:, 0] - expert.actions[:, 0]
     ).mean(),
     'model/latent_norm': jnp.linalg.norm(latents[:, 0], axis=-1).mean(),
-    'model/projection_collapse': -consistency_loss(
-      projection[:, 0], jnp.roll(projection[:, 0], 1, 0)
-    ).mean(),
+    'model/unexplained_variance': (unexplained * seen).sum() / seen.sum(),
     'value/target_mean': targets.value.mean(),
     'value/target_expert': targets.expert_value.mean(),
     'value/target_max': targets.value.max(),
@@ -206,6 +211,23 @@ def consistency_loss(prediction: jax.Array, target: jax.Array) -> jax.Array:
   """-cos(prediction, sg(target)) over the last axis, `[...]`."""
   unit = lambda x: x / jnp.maximum(jnp.linalg.norm(x, axis=-1, keepdims=True), 1e-5)
   return -(unit(prediction) * jax.lax.stop_gradient(unit(target))).sum(-1)
+
+
+def latent_consistency_loss(latents: jax.Array, following: jax.Array, mask: jax.Array) -> jax.Array:
+  """The share of the seen latents' variance that the model leaves unexplained, `[B, H]`.
+
+  ||s_h - sg(f(o_h))||^2 over the batch's variance of f(o). Dividing by it takes the latents' scale,
+  which nothing else fixes, out of the term.
+
+  Args:
+    latents: `[B, H, L]` the model's.
+    following: `[B, H, L]` the representation's of what was then seen; a constant.
+    mask: `[B, H]`, 1 where something was seen.
+  """
+  following = jax.lax.stop_gradient(following)
+  mean = lambda x: (x * mask[..., None]).sum((0, 1), keepdims=True) / mask.sum()
+  variance = mean((following - mean(following)) ** 2).sum()
+  return ((latents - following) ** 2).sum(-1) / (variance + 1e-6)
 
 
 def penalty(

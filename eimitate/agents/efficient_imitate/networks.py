@@ -21,6 +21,7 @@ class NetworksConfig:
   latent: size of the latent state.
   representation, dynamics, value, policy, discriminator: hidden layer sizes; `policy` is also the
     behaviour-cloning policy's.
+  residual_dynamics: the dynamics network predicts the latent's change.
   projection: size of the projector's output.
   projector, predictor: hidden layer sizes.
   activation: of all networks but projector and predictor.
@@ -37,6 +38,7 @@ class NetworksConfig:
   value: tuple[int, ...] = (128,)
   policy: tuple[int, ...] = (128,)
   discriminator: tuple[int, ...] = (128,)
+  residual_dynamics: bool = False
   projection: int = 128
   projector: tuple[int, ...] = (512,)
   predictor: tuple[int, ...] = (512,)
@@ -104,10 +106,14 @@ def make_networks(config: NetworksConfig, spec: types.EnvironmentSpec) -> Networ
   def apply(name, params, *inputs):
     return modules[name][0].apply({'params': params[name]}, jnp.concatenate(inputs, -1))
 
+  def dynamics(params, latent, action):
+    output = apply('dynamics', params, latent, action)
+    return latent + output if config.residual_dynamics else output
+
   return Networks(
     init=init,
     represent=lambda params, observation: apply('representation', params, normalise(observation)),
-    dynamics=lambda params, latent, action: apply('dynamics', params, latent, action),
+    dynamics=dynamics,
     value_logits=lambda params, latent: apply('value', params, latent),
     policy=lambda params, latent: squashed_normal.from_outputs(apply('policy', params, latent)),
     bc_policy=lambda params, latent: squashed_normal.from_outputs(

@@ -1,0 +1,84 @@
+"""The cross-entropy method over action sequences: a deep and narrow search, for acting.
+
+A tree over sampled actions sees three or four steps ahead on a small budget. Here whole sequences
+are drawn, rolled through the model and refitted to the best of them. Where the paper's search draws
+an edge's action from the policy or the behaviour-cloning policy, this one draws whole sequences from
+them, in the same shares (alpha), and keeps them among the candidates throughout.
+"""
+
+import jax
+import jax.numpy as jnp
+
+from eimitate import types
+from eimitate.ops import squashed_normal
+from eimitate.search import base
+
+# Elites are weighed by softmax(_SHARPNESS return): in units of one step's reward.
+_SHARPNESS = 3.0
+# Spread of the first sequences around the policies' own, at least; and of the last ones.
+_FIRST_STD, _LAST_STD = 0.5, 0.05
+
+
+def make_search(config: base.Config, model: base.Model) -> base.Search:
+  """Builds the sequence search; see `base.Search`.
+
+  The candidates it returns are the first actions of the last iteration's elites.
+  """
+  num_proposals = config.num_sequences // 4
+  num_bc = round(config.bc_fraction * num_proposals)
+
+  def propose(params, rng_key, latent):
+    """Sequences `[H, B, P, A]` of the policies from `latent` `[B, L]`, the BC policy's last."""
+    spread = jnp.broadcast_to(latent[:, None], (len(latent), num_proposals, latent.shape[1]))
+
+    def step(latents, key):
+      policy, bc_policy = model.policies(params, latents)
+      from_bc = (jnp.arange(num_proposals) >= num_proposals - num_bc)[:, None]
+      choose = lambda bc, own: jnp.where(from_bc, bc, own)
+      policy = jax.tree.map(choose, bc_policy, policy)
+      noise = jax.random.normal(key, policy.mean.shape)
+      action = squashed_normal.from_noise(policy, noise)
+      return model.step(params, latents, action)[1], action
+
+    return jax.lax.scan(step, spread, jax.random.split(rng_key, config.depth))[1]
+
+  def evaluate(params, latent, sequences):
+    """Returns `[B, N]` of `sequences` `[H, B, N, A]`: rewards, then the last latent's value."""
+    spread = jnp.broadcast_to(latent[:, None], sequences.shape[1:3] + latent.shape[1:])
+
+    def step(carry, action):
+      latents, total, discount = carry
+      reward, latents = model.step(params, latents, action)
+      return (latents, total + discount * reward, discount * model.discount), None
+
+    zeros = jnp.zeros(sequences.shape[1:3])
+    (latents, total, discount), _ = jax.lax.scan(step, (spread, zeros, jnp.float32(1)), sequences)
+    return total + discount * model.value(params, latents)
+
+  def search(params, rng_key, latent, *, noise, temperature=0.0):
+    propose_key, draw_key, choose_key = jax.random.split(rng_key, 3)
+    proposals = propose(params, propose_key, latent)
+    mean, std = proposals.mean(2), jnp.maximum(proposals.std(2), _FIRST_STD)
+    num_drawn = config.num_sequences - num_proposals - 1
+
+    def refine(carry, key):
+      mean, std = carry
+      shape = mean.shape[:2] + (num_drawn,) + mean.shape[2:]
+      drawn = mean[:, :, None] + std[:, :, None] * jax.random.normal(key, shape)
+      sequences = jnp.concatenate([proposals, mean[:, :, None], jnp.clip(drawn, -1, 1)], 2)
+      returns, best = jax.lax.top_k(evaluate(params, latent, sequences), config.num_elites)
+      elites = jnp.take_along_axis(sequences, best[None, :, :, None], 2)
+      weights = jax.nn.softmax(_SHARPNESS * returns)
+      average = lambda x: (weights[None, :, :, None] * x).sum(2)
+      mean = average(elites)
+      std = jnp.maximum(jnp.sqrt(average((elites - mean[:, :, None]) ** 2)), _LAST_STD)
+      return (mean, std), (elites[0], weights, returns)
+
+    keys = jax.random.split(draw_key, config.num_iterations)
+    _, history = jax.lax.scan(refine, (mean, std), keys)
+    actions, weights, returns = jax.tree.map(lambda x: x[-1], history)
+    gumbel = temperature * jax.random.gumbel(choose_key, weights.shape) if noise else 0.0
+    selected = jnp.argmax(jnp.log(weights) + gumbel, 1).astype(jnp.int32)
+    return types.SearchOutput((weights * returns).sum(1), actions, weights, selected)
+
+  return search
