@@ -26,7 +26,8 @@ class Config:
   dirichlet_fraction, dirichlet_alpha: noise on the root's prior, where the caller asks for it.
   count_root: pUCT's root value divides by N + 1 instead of N, as the reference does.
   max_considered_actions: Gumbel's m.
-  value_scale: Gumbel's sharpness: weights are softmax((50 + most visits) value_scale Q), Q in [0, 1].
+  value_scale: Gumbel's sharpness: weights are softmax((50 + most visits) value_scale Q), with Q
+    rescaled to [0, 1].
   root_value: Gumbel's `visits`, the mean over visits as in mctx, or `improved`, the mean of Q under
     those weights.
   depth, num_sequences, num_elites, num_iterations: of the cross-entropy method.

@@ -1,9 +1,9 @@
 """The cross-entropy method over action sequences: a deep and narrow search, for acting.
 
 A tree over sampled actions sees three or four steps ahead on a small budget. Here whole sequences
-are drawn, rolled through the model and refitted to the best of them. Where the paper's search draws
-an edge's action from the policy or the behaviour-cloning policy, this one draws whole sequences from
-them, in the same shares (alpha), and keeps them among the candidates throughout.
+are drawn, rolled through the model and refitted to the best of them. Where the paper's search
+draws an edge's action from the policy or the behaviour-cloning policy, this one draws whole
+sequences from them, in the same shares (alpha), and keeps them among the candidates throughout.
 """
 
 import jax

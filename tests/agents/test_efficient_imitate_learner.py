@@ -35,6 +35,7 @@ def small(variant='tuned', **overrides):
     'search.num_actions': 4,
   }
   sizes |= {'search.num_simulations': 4, 'search.max_considered_actions': 4, 'unroll_steps': 3}
+  sizes |= {'search.depth': 3, 'search.num_sequences': 16, 'search.num_elites': 4}
   return configuration.override(getattr(_ei, variant)(), sizes | overrides)
 
 
@@ -189,6 +190,7 @@ def test_observations_are_normalised_by_the_spec():
     ('unroll_steps', 0),
     ('discount', 1.0),
     ('optimiser.name', 'lion'),
+    ('search.acting_kind', 'guess'),
     ('loss.penalty_scale', 'big'),
     ('networks.value_bins', 400),
     ('networks.activation', 'step'),
@@ -197,6 +199,34 @@ def test_observations_are_normalised_by_the_spec():
 def test_bad_settings_are_named(field, value):
   with pytest.raises(ValueError, match=f'config.{field}: found .*{value}.*expected'):
     _ei.make_agent(configuration.override(_ei.tuned(), {field: value}), _SPEC)
+
+
+def test_tuned_latents_are_linear_and_its_dynamics_residual():
+  networks = _ei.make_networks(_ei.tuned().networks, _SPEC)
+  params = networks.init(jax.random.key(0))
+  a, b, middle = (
+    networks.represent(params, x) for x in jnp.array([[1.0] * 3, [3.0] * 3, [2.0] * 3])
+  )
+  np.testing.assert_allclose((a + b) / 2, middle, rtol=1e-4, atol=1e-5)
+  plain = _ei.make_networks(
+    dataclasses.replace(_ei.tuned().networks, residual_dynamics=False), _SPEC
+  )
+  change = plain.dynamics(params, a, jnp.ones(2))
+  np.testing.assert_allclose(networks.dynamics(params, a, jnp.ones(2)), a + change, rtol=1e-5)
+
+
+def test_acting_may_search_otherwise_than_reanalysing():
+  observations, keys = jnp.ones((1, 3)), jax.random.split(jax.random.key(1), 2)
+  config = small()
+  same = configuration.override(config, {'search.acting_kind': ''})
+  other = configuration.override(config, {'search.kind': 'mctx', 'search.acting_kind': 'gumbel'})
+  acts = {}
+  for name, settings in {'cem': config, 'same': same, 'other': other}.items():
+    agent = _ei.make_agent(settings, _SPEC)
+    params = agent.params(agent.init(jax.random.key(0)))
+    acts[name] = np.asarray(agent.act(params, keys[1], observations, 1.0))
+  np.testing.assert_array_equal(acts['same'], acts['other'])
+  assert (acts['cem'] != acts['same']).any()
 
 
 def test_normalising_without_statistics_is_refused():

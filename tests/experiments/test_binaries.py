@@ -18,6 +18,7 @@ _SMALL = [
   '--config.search.num_simulations=4',
   '--config.search.num_actions=4',
   '--config.search.max_considered_actions=4',
+  '--config.networks.dynamics=(32, 32)',
 ]
 
 
@@ -42,6 +43,7 @@ def test_train_writes_what_it_says(workdir):
   assert config['task'] == 'cartpole/swingup' and config['seed'] == 3
   assert config['config']['agent_steps'] == 250
   assert config['agent_config']['search']['num_simulations'] == 4
+  assert config['agent_config']['networks']['dynamics'] == [32, 32]
 
 
 def test_evaluate(workdir, tmp_path):
@@ -89,6 +91,7 @@ def test_plot_from_workdir_and_csv(workdir, tmp_path):
     ('train_efficient_imitate', ['--task=cartpole/swngup'], "task: found 'cartpole/swngup'"),
     ('train_efficient_imitate', ['--config.serach.kind=mctx'], 'serach'),
     ('train_efficient_imitate', ['--config.search.num_simulations=many'], 'many'),
+    ('train_efficient_imitate', ['--config.networks.dynamics=wide'], 'wide'),
     ('train_efficient_imitate', ['--variant=best'], "--variant: found 'best', expected tuned"),
     ('train_efficient_imitate', ['--preset=smell'], "--preset: found 'smell', expected state"),
     ('train_efficient_imitate', ['--config.action_repeat=4'], 'action repeat: found 4'),
