@@ -21,10 +21,8 @@ AGENTS = {'efficient_imitate': agents.efficient_imitate}
 _SEED = 1_000_000  # Evaluation's episodes are the same for every checkpoint.
 
 
-class Policy(NamedTuple):
-  """act: `(params, rng_key, observations [B, O]) -> actions [B, A]`, compiled once."""
-
-  act: Callable[[types.Params, chex.PRNGKey, jax.Array], jax.Array]
+# `(params, rng_key, observations [B, O]) -> actions [B, A]`, compiled.
+Policy = Callable[[types.Params, chex.PRNGKey, jax.Array], jax.Array]
 
 
 class Loaded(NamedTuple):
@@ -65,12 +63,7 @@ def load(path: str | os.PathLike, task: str = '') -> Loaded:
     params = checkpoints.restore(step, {'params': like})['params']
   finally:
     checkpoints.close()
-  return Loaded(make_policy(agent.act_greedily), params, description, texts['meta']['counters'])
-
-
-def make_policy(act_greedily) -> Policy:
-  """Compiles an agent's `act_greedily`."""
-  return Policy(jax.jit(act_greedily))
+  return Loaded(jax.jit(agent.act_greedily), params, description, texts['meta']['counters'])
 
 
 def make_environments(task: str, action_repeat: int, factory: str, count: int) -> list:
@@ -84,7 +77,7 @@ def rollout(policy: Policy, params: types.Params, environments: Sequence) -> lis
   calls = iter(range(1 << 30))
 
   def act(observations):
-    return np.asarray(policy.act(params, jax.random.key(next(calls)), observations))
+    return np.asarray(policy(params, jax.random.key(next(calls)), observations))
 
   seeds = [_SEED + i for i in range(len(environments))]
   trajectories = acting.collect_episodes(act, environments, seeds)

@@ -172,7 +172,7 @@ def _train(
   run, agent, loop, state, environments, dataset, logger, checkpoints, description, result
 ):
   config = run.config
-  act_greedily = evaluation.make_policy(agent.act_greedily)
+  act_greedily = jax.jit(agent.act_greedily)
   evaluators = evaluation.make_environments(
     run.task, environments[0].action_repeat, config.environment, config.evaluation.episodes
   )

@@ -2,7 +2,7 @@
 
 from collections.abc import Callable
 import sys
-from typing import NoReturn, TypeVar
+from typing import Any, NoReturn, TypeVar
 
 from absl import app
 from absl import flags
@@ -29,7 +29,7 @@ def define_config(default) -> flags.FlagHolder:
     _stop(f'--config: {_one_line(error)}, expected a field of the configuration')
 
 
-def _with_tuples(fields):
+def _with_tuples(fields: Any) -> Any:
   """Lists as tuples: only these have a form on the command line, `--config.FIELD='(256, 256)'`."""
   if isinstance(fields, dict):
     return {name: _with_tuples(value) for name, value in fields.items()}

@@ -107,11 +107,6 @@ def add(replay: Replay, rows: Rows, count: jax.Array) -> Replay:
   )
 
 
-def num_transitions(replay: Replay) -> jax.Array:
-  """How many stored rows have an action, `[]` int32."""
-  return jnp.sum(replay.rows.has_action, dtype=jnp.int32)
-
-
 def sample(replay: Replay, rng_key: chex.PRNGKey, batch_size: int, unroll: int) -> types.Window:
   """Windows that start at transitions drawn uniformly, with replacement.
 
