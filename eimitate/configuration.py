@@ -75,6 +75,8 @@ def _replace(config, path, value, name):
 def _coerce(current, value, name):
   """`value` as the type of `current`: JSON and flags lose tuples and write 1 for 1.0."""
   if isinstance(current, tuple) and isinstance(value, (tuple, list)):
+    numbers = all(isinstance(x, (int, float)) and not isinstance(x, bool) for x in value)
+    errors.check(numbers, name, repr(tuple(value)), 'numbers, like (256, 256)')
     return tuple(value)
   if type(current) is float and type(value) is int:
     return float(value)

@@ -75,7 +75,7 @@ def test_same_batch_gives_the_same_gradient_norm(count):
     gradient = jax.grad(
       lambda p: losses.total_loss(
         p, params, config.loss, networks, 100.0, jax.random.key(0), agent, expert, targets,
-        jnp.float32(1),
+        jnp.float32(1), axis_name,
       )[0]
     )(params)  # fmt: skip
     if axis_name:

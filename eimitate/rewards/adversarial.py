@@ -20,9 +20,15 @@ def discriminator_loss(logit: jax.Array, is_expert: jax.Array) -> jax.Array:
   return jax.nn.softplus(logit) - is_expert * logit
 
 
-def spread(agent: jax.Array, expert: jax.Array) -> jax.Array:
-  """Root mean squared distance of agent and expert pairs, `[B, X]` each, `[]`."""
-  return jnp.sqrt(jnp.mean(jnp.sum((agent - expert) ** 2, -1)) + 1e-12)
+def spread(agent: jax.Array, expert: jax.Array, axis_name: str | None = None) -> jax.Array:
+  """Root mean squared distance of agent and expert pairs, `[B, X]` each, `[]`.
+
+  With `axis_name` the mean is over the pairs of all devices on that axis.
+  """
+  squared = jnp.mean(jnp.sum((agent - expert) ** 2, -1))
+  if axis_name is not None:
+    squared = jax.lax.pmean(squared, axis_name)
+  return jnp.sqrt(squared + 1e-12)
 
 
 def gradient_penalty(

@@ -190,6 +190,7 @@ def _update(
     expert,
     targets,
     (state.updates % config.loss.bc_interval == 0).astype(jnp.float32),
+    axis_name,
   )
   metrics = {**metrics, **search_metrics}
   if axis_name is not None:

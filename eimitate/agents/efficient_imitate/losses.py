@@ -78,6 +78,7 @@ def total_loss(
   expert: types.Window,
   targets: Targets,
   bc_on: jax.Array,
+  axis_name: str | None = None,
 ) -> tuple[jax.Array, types.Metrics]:
   """The weighted sum of all terms, over H, and metrics.
 
@@ -96,6 +97,7 @@ def total_loss(
     expert: `M` windows of the demonstrations.
     targets: of the agent's windows.
     bc_on: `[]` 1 where the BC term counts at this update, else 0.
+    axis_name: devices over which the batch's own statistics are taken, if there are several.
 
   Returns:
     The loss `[]` and a flat dictionary of scalar metrics.
@@ -125,12 +127,13 @@ def total_loss(
     rng_key,
     (agent_latents[:, :horizon], agent.actions[:, :horizon]),
     (expert_latents[:, :horizon], expert.actions[:, :horizon]),
+    axis_name,
   )
 
   encoder = target_params if config.consistency_target == 'target' else params
   following = networks.represent(encoder, both.observations[:, 1 : horizon + 1])
   seen = both.observation_mask[:, 1:-1]
-  unexplained = latent_consistency_loss(latents[:, 1:], following, seen)
+  unexplained = latent_consistency_loss(latents[:, 1:], following, seen, axis_name)
   if config.consistency_space == 'latent':
     consistency_term = unexplained
   else:
@@ -213,7 +216,9 @@ def consistency_loss(prediction: jax.Array, target: jax.Array) -> jax.Array:
   return -(unit(prediction) * jax.lax.stop_gradient(unit(target))).sum(-1)
 
 
-def latent_consistency_loss(latents: jax.Array, following: jax.Array, mask: jax.Array) -> jax.Array:
+def latent_consistency_loss(
+  latents: jax.Array, following: jax.Array, mask: jax.Array, axis_name: str | None = None
+) -> jax.Array:
   """The share of the seen latents' variance that the model leaves unexplained, `[B, H]`.
 
   ||s_h - sg(f(o_h))||^2 over the batch's variance of f(o). Dividing by it takes the latents' scale,
@@ -223,9 +228,12 @@ def latent_consistency_loss(latents: jax.Array, following: jax.Array, mask: jax.
     latents: `[B, H, L]` the model's.
     following: `[B, H, L]` the representation's of what was then seen; a constant.
     mask: `[B, H]`, 1 where something was seen.
+    axis_name: devices that share the batch, if there are several.
   """
   following = jax.lax.stop_gradient(following)
-  mean = lambda x: (x * mask[..., None]).sum((0, 1), keepdims=True) / mask.sum()
+  total = lambda x: x if axis_name is None else jax.lax.psum(x, axis_name)
+  seen = total(mask.sum())
+  mean = lambda x: total((x * mask[..., None]).sum((0, 1), keepdims=True)) / seen
   variance = mean((following - mean(following)) ** 2).sum()
   return ((latents - following) ** 2).sum(-1) / (variance + 1e-6)
 
@@ -237,6 +245,7 @@ def penalty(
   rng_key: chex.PRNGKey,
   agent: tuple[jax.Array, jax.Array],
   expert: tuple[jax.Array, jax.Array],
+  axis_name: str | None = None,
 ) -> jax.Array:
   """The gradient penalty of every pair, `[M, H]`; latents are detached.
 
@@ -247,6 +256,7 @@ def penalty(
     rng_key: consumed.
     agent: latents `[M, H, L]` and actions `[M, H, A]`.
     expert: the same of the expert.
+    axis_name: devices that share the batch, if there are several.
   """
   latent_size = agent[0].shape[-1]
   join = lambda pair: jnp.concatenate([jax.lax.stop_gradient(pair[0]), pair[1]], -1)
@@ -254,7 +264,7 @@ def penalty(
   if config.penalty_expert == 'one_row':
     expert_input = jnp.broadcast_to(expert_input[:1], expert_input.shape)
   scaled = config.penalty_scale == 'spread'
-  scale = adversarial.spread(agent_input, expert_input) if scaled else 1.0
+  scale = adversarial.spread(agent_input, expert_input, axis_name) if scaled else 1.0
 
   def logit(x):
     return networks.discriminate(params, x[:latent_size], x[latent_size:])
