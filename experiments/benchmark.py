@@ -121,7 +121,7 @@ def count_flops(config) -> float:
     search.num_simulations == search.num_actions <= search.max_considered_actions
   )
   per_root = represent + 2 * policy
-  if search.kind == 'mctx' or one_ply:
+  if search.kind in ('mctx', 'node_list') or one_ply:
     per_root += search.num_actions * child
   if search.kind == 'gumbel':
     per_root += value

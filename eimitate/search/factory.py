@@ -4,9 +4,15 @@ from eimitate import errors
 from eimitate.search import base
 from eimitate.search import cem
 from eimitate.search import gumbel
+from eimitate.search import node_list
 from eimitate.search import puct
 
-_KINDS = {'mctx': puct.make_search, 'gumbel': gumbel.make_search, 'cem': cem.make_search}
+_KINDS = {
+  'mctx': puct.make_search,
+  'node_list': node_list.make_search,
+  'gumbel': gumbel.make_search,
+  'cem': cem.make_search,
+}
 _COUNTS = (
   'num_simulations',
   'num_actions',

@@ -120,7 +120,7 @@ def tuned() -> Config:
 
 
 _CHOICES = {
-  'search.acting_kind': ('', 'mctx', 'gumbel', 'cem'),
+  'search.acting_kind': ('', 'mctx', 'node_list', 'gumbel', 'cem'),
   'loss.penalty_scale': ('none', 'spread'),
   'loss.penalty_expert': ('pairs', 'one_row'),
   'loss.discriminator_steps': ('multi', 'single'),

@@ -1,0 +1,37 @@
+import jax
+import numpy as np
+import pytest
+
+from eimitate.search import base
+from eimitate.search import node_list
+from tests.search import models
+from tests.search import numpy_tree
+
+
+@pytest.mark.parametrize(
+  'simulations, num_actions, scale, seed',
+  [(20, 8, 1e-3, 1), (50, 16, 1.0, 3), (70, 4, 100.0, 6), (1, 4, 1.0, 5)],
+)
+def test_agrees_with_numpy_tree(simulations, num_actions, scale, seed):
+  config = base.Config(
+    kind='node_list', num_simulations=simulations, num_actions=num_actions, count_root=True
+  )
+  model, batch, latent = models.make_model(seed, scale), 4, models.latents(seed, 4)
+
+  @jax.jit
+  def grow(key):
+    tree, root = node_list.grow_tree(config, model, None, key, latent, noise=True)
+    return tree, root, node_list.root_visits(config, tree), node_list.root_value(config, tree)
+
+  tree, root, visits, value = jax.tree.map(np.asarray, grow(jax.random.key(seed)))
+  for b in range(batch):
+    oracle = numpy_tree.NumpyTree(config, model.discount, root.prior[:, b], root.q[:, b])
+    for node in range(1, simulations + 1):
+      oracle.simulate(
+        int(tree.parent[node, b]),
+        int(tree.slot[node, b]),
+        float(tree.reward[node, b]),
+        float(tree.value[node, b]),
+      )
+    np.testing.assert_array_equal(oracle.visits(), visits[b])
+    np.testing.assert_allclose(oracle.value(), value[b], rtol=1e-4, atol=1e-6 * scale)
