@@ -2,6 +2,8 @@
 
 import ast
 import pathlib
+import subprocess
+import sys
 
 import eimitate
 
@@ -87,3 +89,19 @@ def test_flags_live_in_experiments_only():
 
 def _firsts(path):
   return (name.partition('.')[0] for name in _imports(path))
+
+
+def test_importing_touches_no_device():
+  # An array made on import would start the backend with one CPU device, before a run asks for more.
+  modules = [
+    '.'.join(path.relative_to(_ROOT.parent).with_suffix('').parts)
+    for path in _ROOT.rglob('*.py')
+    if path.name != '__main__.py'
+  ]
+  program = f"""
+import importlib, jax
+for module in {modules}: importlib.import_module(module)
+jax.config.update('jax_num_cpu_devices', 3)
+assert jax.local_device_count('cpu') == 3
+"""
+  subprocess.run([sys.executable, '-c', program], cwd=_ROOT.parent, check=True)

@@ -41,6 +41,9 @@ def make_search(config: base.Config, model: base.Model) -> base.Search:
     errors.check(value >= least, field(name), value, f'at least {least}')
   enough = config.num_elites <= config.num_sequences
   errors.check(enough, field('num_elites'), config.num_elites, 'at most search.num_sequences')
+  if config.kind == 'node_list':
+    # Its backup divides by powers of the discount.
+    errors.check(model.discount > 0, 'discount', model.discount, 'more than 0, or search.kind=mctx')
   in_unit = 0 <= config.bc_fraction <= 1
   errors.check(in_unit, field('bc_fraction'), config.bc_fraction, 'a share in [0, 1]')
   return _KINDS[config.kind](config, model)

@@ -82,6 +82,22 @@ class Leaf(NamedTuple):
   value: jax.Array
 
 
+class Draws(NamedTuple):
+  """The random numbers of `S` simulations, drawn at once: a draw a loop step is slow on a CPU.
+
+  order: `[M, B]` uint32, ranks rows and slots where they tie, in all simulations.
+  flips: `[S, 2, B]` uint32; which of these bits are flipped makes each simulation's order another.
+  leave: `[S, 4]` uint32, a key for the draws on the way down.
+  from_bc: `[S, B]` uniform, noise: `[S, B, A]` normal, for the action that is tried.
+  """
+
+  order: jax.Array
+  flips: jax.Array
+  leave: jax.Array
+  from_bc: jax.Array
+  noise: jax.Array
+
+
 def make_search(config: base.Config, model: base.Model) -> base.Search:
   """Builds the node-list search; see `base.Search`."""
 
@@ -121,18 +137,18 @@ def grow_tree(
   noise: bool,
 ) -> tuple[Tree, Root]:
   """The trees after all simulations, and their roots."""
-  actions_key, prior_key, tie_key, search_key = jax.random.split(rng_key, 4)
+  actions_key, prior_key, draw_key = jax.random.split(rng_key, 3)
   actions = actions_lib.sample_root_actions(config, model, params, actions_key, latent)
   prior = root_lib.prior(config, prior_key, len(latent), noise)
   q = root_lib.evaluate_children(model, params, latent, actions)
   root = Root(actions, prior.T, q.T)
-  num_ties = max(config.num_simulations + 1, config.num_actions)
-  ties = jax.random.bits(tie_key, (num_ties, len(latent)), jnp.uint32)
+  draws = draw(config, draw_key, *actions.shape[::2])
 
   def simulate(simulation, tree):
-    descend_key, act_key = jax.random.split(jax.random.fold_in(search_key, simulation))
-    edge = descend(config, model.discount, root, tree, ties, descend_key, simulation)
-    leaf = expand(model, params, root, tree, edge, act_key)
+    now = jax.tree.map(lambda x: x[simulation], draws._replace(order=None))
+    now = now._replace(order=draws.order)
+    edge = descend(config, model.discount, root, tree, now, simulation)
+    leaf = expand(model, params, root, tree, edge, now.noise)
     return backup(config, model.discount, root, tree, simulation + 1, edge, leaf)
 
   tree, done = init(config, latent), 0
@@ -142,6 +158,20 @@ def grow_tree(
     tree = jax.lax.fori_loop(done, rows - 1, simulate, tree)
     done = rows - 1
   return tree, root
+
+
+def draw(config: base.Config, rng_key: chex.PRNGKey, batch: int, action_size: int) -> Draws:
+  """The random numbers of a search from `batch` roots."""
+  keys = jax.random.split(rng_key, 5)
+  simulations = config.num_simulations
+  most = max(simulations + 1, config.num_actions)
+  return Draws(
+    order=jax.random.bits(keys[0], (most, batch), jnp.uint32),
+    flips=jax.random.bits(keys[1], (simulations, 2, batch), jnp.uint32),
+    leave=jax.random.bits(keys[2], (simulations, 4), jnp.uint32),
+    from_bc=jax.random.uniform(keys[3], (simulations, batch)),
+    noise=jax.random.normal(keys[4], (simulations, batch, action_size)),
+  )
 
 
 def init(config: base.Config, latent: jax.Array) -> Tree:
@@ -192,14 +222,13 @@ def descend(
   discount: float,
   root: Root,
   tree: Tree,
-  ties: jax.Array,
-  rng_key: chex.PRNGKey,
+  draws: Draws,
   simulation: jax.Array,
 ) -> Edge:
   """Follows the selection rule (Eq. 2) from the root until it picks an action without a node.
 
-  All trees go down level by level; those that have left the tree wait. `ties` are random words
-  `[max(N, K), B]` that serve all simulations.
+  All trees go down level by level; those that have left the tree wait. `draws` are those of this
+  simulation.
   """
   # What belongs to a tree is `[1, B]` here, beside `[N, B]` of its nodes.
   add = lambda x: jnp.sum(x, 0, keepdims=True)
@@ -212,68 +241,68 @@ def descend(
   highest = jnp.maximum(highest_of(jnp.where(exists, q, -jnp.inf)), highest_of(root.q))
   normalise = lambda x: selection.normalise(x, lowest, highest)
   scaled, bonus = normalise(q), tree.prior / (1 + tree.visits)
-  level_key, tie_key = jax.random.split(rng_key)
-  random_child = _tie_breaker(ties[: len(tree.parent)], jax.random.fold_in(tie_key, 0))
-  random_slot = _tie_breaker(ties[: config.num_actions], jax.random.fold_in(tie_key, 1))
 
   def choose(key, tried, untried, num_untried):
     """Breaks ties evenly over all actions: whether an untried one wins, and else which child."""
     best = jnp.maximum(highest_of(tried), highest_of(untried))
-    tied, num_untried = tried >= best - _TIE, add(jnp.where(untried >= best - _TIE, num_untried, 0))
-    num_tried = add(tied)
-    leave = jax.random.uniform(key, best.shape) * (num_tried + num_untried) >= num_tried
-    return leave, random_child(tied), untried >= best - _TIE
+    tied_tried, tied_untried = tried >= best - _TIE, untried >= best - _TIE
+    num_tried, num_untried = add(tied_tried), add(jnp.where(tied_untried, num_untried, 0))
+    key, bits = jax.lax.rng_bit_generator(key, best.shape)
+    uniform = (bits >> 8).astype(jnp.float32) / 2**24
+    leave = uniform * (num_tried + num_untried) >= num_tried
+    child = _first(tied_tried, draws.order, draws.flips[:1])
+    return key, leave, child, tied_untried
 
   # At the root every untried action has a Q of its own.
-  c = selection.exploration(config, simulation.astype(jnp.float32))
   children = tree.parent == 0
+  c = selection.exploration(config, simulation.astype(jnp.float32))
   tried = jnp.where(children, scaled + c * bonus, _NEVER)
   untried = jnp.where(tree.untried, normalise(root.q) + c * root.prior, _NEVER)
-  leave, child, tied = choose(jax.random.fold_in(level_key, 1), tried, untried, 1)
-  slot = random_slot(tied)
+  key, leave, child, tied = choose(draws.leave, tried, untried, 1)
+  root_slot = _first(tied, draws.order, draws.flips[1:])
   mean_q = add(jnp.where(children, q, 0)) / jnp.maximum(add(children), 1)
-  from_bc = slot >= config.num_actions - config.num_bc_actions
-  first = Edge(jnp.where(leave, 0, child), slot, from_bc)
 
   def step(carry):
-    edge, inside, mean_q, depth = carry
-    children = tree.parent == edge.parent
+    key, node, inside, mean_q = carry
+    children = tree.parent == node
     count = add(children)
     # An untried action has EfficientZero's mean Q; the parent's counts as one of the visited.
-    mean_q = jnp.where(inside, (mean_q + add(jnp.where(children, q, 0))) / (count + 1), mean_q)
-    visits = jnp.take_along_axis(tree.visits, edge.parent, 0)
+    mean_q = (mean_q + add(jnp.where(children, q, 0))) / (count + 1)
+    visits = jnp.take_along_axis(tree.visits, node, 0)
     c = selection.exploration(config, visits - 1)
     tried = jnp.where(children, scaled + c * bonus, _NEVER)
     num_untried = config.num_actions - count
     untried = jnp.where(num_untried > 0, normalise(mean_q) + c / config.num_actions, _NEVER)
-    leave_key, bc_key = jax.random.split(jax.random.fold_in(level_key, depth))
-    leave, child, _ = choose(leave_key, tried, untried, num_untried)
-    bc_left = config.num_bc_actions - add(children & tree.from_bc)
-    from_bc = jax.random.uniform(bc_key, count.shape) * num_untried < bc_left
-    leaving, going_on = inside & leave, inside & ~leave
-    edge = Edge(
-      jnp.where(going_on, child, edge.parent),
-      jnp.where(leaving, count, edge.slot),
-      jnp.where(leaving, from_bc, edge.from_bc),
-    )
-    return edge, going_on, mean_q, depth + 1
+    key, leave, child, _ = choose(key, tried, untried, num_untried)
+    going_on = inside & ~leave
+    return key, jnp.where(going_on, child, node), going_on, mean_q
 
-  start = (first, ~leave, mean_q, jnp.int32(2))
-  edge = jax.lax.while_loop(lambda carry: carry[1].any(), step, start)[0]
-  return jax.tree.map(lambda x: x[0], edge)
+  start = (key, jnp.where(leave, 0, child), ~leave, mean_q)
+  _, node, _, _ = jax.lax.while_loop(lambda carry: carry[2].any(), step, start)
+
+  # Below the root untried slots are exchangeable, but for whose they are.
+  children = tree.parent == node
+  count, at_root = add(children), node == 0
+  bc_left = config.num_bc_actions - add(children & tree.from_bc)
+  slot = jnp.where(at_root, root_slot, count)
+  from_bc = jnp.where(
+    at_root,
+    slot >= config.num_actions - config.num_bc_actions,
+    draws.from_bc[None] * (config.num_actions - count) < bc_left,
+  )
+  return Edge(node[0], slot[0], from_bc[0])
 
 
-def _tie_breaker(words: jax.Array, rng_key: chex.PRNGKey):
-  """A function from `[M, B]` bools to a random row of those set, `[1, B]`; `words` are `[M, B]`.
+def _first(tied: jax.Array, order: jax.Array, flips: jax.Array) -> jax.Array:
+  """A random row of those set in `tied` `[M, B]`, `[1, B]`.
 
-  The highest word wins, and the lowest bits of each are its row. Flipping the same random bits in
-  all words of a tree is a new order, for one random word instead of M.
+  The highest word of `order` wins; the last bits of each are made its row's number.
   """
-  row_bits = jnp.uint32((1 << len(words).bit_length()) - 1)
-  flips = jax.random.bits(rng_key, (1, words.shape[1]), jnp.uint32)
-  ordered = ((words ^ flips) & ~row_bits) | jnp.arange(len(words), dtype=jnp.uint32)[:, None]
-  pick = lambda tied: jnp.max(jnp.where(tied, ordered, 0), 0, keepdims=True) & row_bits
-  return lambda tied: pick(tied).astype(jnp.int32)
+  row_bits = jnp.uint32((1 << len(tied).bit_length()) - 1)
+  rows = jnp.arange(len(tied), dtype=jnp.uint32)[:, None]
+  words = ((order[: len(tied)] ^ flips) & ~row_bits) | rows
+  highest = jnp.max(jnp.where(tied, words, 0), 0, keepdims=True)
+  return (highest & row_bits).astype(jnp.int32)
 
 
 def expand(
@@ -282,18 +311,18 @@ def expand(
   root: Root,
   tree: Tree,
   edge: Edge,
-  rng_key: chex.PRNGKey,
+  noise: jax.Array,
 ) -> Leaf:
-  """Takes the edge's action.
+  """Takes the edge's action, drawn with `noise` `[B, A]`.
 
-  Below the root the action is drawn only now: untried ones are exchangeable.
+  Below the root an action is drawn only now: untried ones are exchangeable.
   """
   columns = jnp.arange(tree.parent.shape[1])
   latent = tree.latent[edge.parent, columns]
   policy, bc_policy = model.policies(params, latent)
   choose = lambda own, bc: jnp.where(edge.from_bc[:, None], bc, own)
   policy = jax.tree.map(choose, policy, bc_policy)
-  drawn = squashed_normal.from_noise(policy, jax.random.normal(rng_key, policy.mean.shape))
+  drawn = squashed_normal.from_noise(policy, noise)
   action = jnp.where((edge.parent == 0)[:, None], root.actions[columns, edge.slot], drawn)
   reward, following = model.step(params, latent, action)
   return Leaf(reward, following, model.value(params, following))
