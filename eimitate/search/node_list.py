@@ -59,11 +59,16 @@ class Tree(NamedTuple):
 
 
 class Root(NamedTuple):
-  """What the simulations need of the root: `[K, B]`, and `actions` `[B, K, A]`."""
+  """What all simulations share.
+
+  actions: `[B, K, A]`. prior, q: `[K, B]` of the root's actions.
+  order: `[M, B]` uint32, random words that rank rows and slots where they tie.
+  """
 
   actions: jax.Array
   prior: jax.Array
   q: jax.Array
+  order: jax.Array
 
 
 class Edge(NamedTuple):
@@ -85,13 +90,11 @@ class Leaf(NamedTuple):
 class Draws(NamedTuple):
   """The random numbers of `S` simulations, drawn at once: a draw a loop step is slow on a CPU.
 
-  order: `[M, B]` uint32, ranks rows and slots where they tie, in all simulations.
-  flips: `[S, 2, B]` uint32; which of these bits are flipped makes each simulation's order another.
+  flips: `[S, 2, B]` uint32; flipping these bits of `Root.order` gives each simulation another.
   leave: `[S, 4]` uint32, a key for the draws on the way down.
   from_bc: `[S, B]` uniform, noise: `[S, B, A]` normal, for the action that is tried.
   """
 
-  order: jax.Array
   flips: jax.Array
   leave: jax.Array
   from_bc: jax.Array
@@ -137,16 +140,17 @@ def grow_tree(
   noise: bool,
 ) -> tuple[Tree, Root]:
   """The trees after all simulations, and their roots."""
-  actions_key, prior_key, draw_key = jax.random.split(rng_key, 3)
+  actions_key, prior_key, order_key, draw_key = jax.random.split(rng_key, 4)
   actions = actions_lib.sample_root_actions(config, model, params, actions_key, latent)
   prior = root_lib.prior(config, prior_key, len(latent), noise)
   q = root_lib.evaluate_children(model, params, latent, actions)
-  root = Root(actions, prior.T, q.T)
+  num_words = max(config.num_simulations + 1, config.num_actions)
+  order = jax.random.bits(order_key, (num_words, len(latent)), jnp.uint32)
+  root = Root(actions, prior.T, q.T, order)
   draws = draw(config, draw_key, *actions.shape[::2])
 
   def simulate(simulation, tree):
-    now = jax.tree.map(lambda x: x[simulation], draws._replace(order=None))
-    now = now._replace(order=draws.order)
+    now = jax.tree.map(lambda x: x[simulation], draws)
     edge = descend(config, model.discount, root, tree, now, simulation)
     leaf = expand(model, params, root, tree, edge, now.noise)
     return backup(config, model.discount, root, tree, simulation + 1, edge, leaf)
@@ -162,15 +166,13 @@ def grow_tree(
 
 def draw(config: base.Config, rng_key: chex.PRNGKey, batch: int, action_size: int) -> Draws:
   """The random numbers of a search from `batch` roots."""
-  keys = jax.random.split(rng_key, 5)
+  keys = jax.random.split(rng_key, 4)
   simulations = config.num_simulations
-  most = max(simulations + 1, config.num_actions)
   return Draws(
-    order=jax.random.bits(keys[0], (most, batch), jnp.uint32),
-    flips=jax.random.bits(keys[1], (simulations, 2, batch), jnp.uint32),
-    leave=jax.random.bits(keys[2], (simulations, 4), jnp.uint32),
-    from_bc=jax.random.uniform(keys[3], (simulations, batch)),
-    noise=jax.random.normal(keys[4], (simulations, batch, action_size)),
+    flips=jax.random.bits(keys[0], (simulations, 2, batch), jnp.uint32),
+    leave=jax.random.bits(keys[1], (simulations, 4), jnp.uint32),
+    from_bc=jax.random.uniform(keys[2], (simulations, batch)),
+    noise=jax.random.normal(keys[3], (simulations, batch, action_size)),
   )
 
 
@@ -250,7 +252,7 @@ def descend(
     key, bits = jax.lax.rng_bit_generator(key, best.shape)
     uniform = (bits >> 8).astype(jnp.float32) / 2**24
     leave = uniform * (num_tried + num_untried) >= num_tried
-    child = _first(tied_tried, draws.order, draws.flips[:1])
+    child = _first(tied_tried, root.order, draws.flips[:1])
     return key, leave, child, tied_untried
 
   # At the root every untried action has a Q of its own.
@@ -259,7 +261,7 @@ def descend(
   tried = jnp.where(children, scaled + c * bonus, _NEVER)
   untried = jnp.where(tree.untried, normalise(root.q) + c * root.prior, _NEVER)
   key, leave, child, tied = choose(draws.leave, tried, untried, 1)
-  root_slot = _first(tied, draws.order, draws.flips[1:])
+  root_slot = _first(tied, root.order, draws.flips[1:])
   mean_q = add(jnp.where(children, q, 0)) / jnp.maximum(add(children), 1)
 
   def step(carry):
