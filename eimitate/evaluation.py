@@ -16,7 +16,7 @@ from eimitate import environments as environments_lib
 from eimitate import errors
 from eimitate import types
 
-AGENTS = {'efficient_imitate': agents.efficient_imitate}
+AGENTS = {'efficient_imitate': agents.efficient_imitate, 'd4pg': agents.d4pg}
 
 _SEED = 1_000_000  # Evaluation's episodes are the same for every checkpoint.
 
@@ -85,14 +85,14 @@ def rollout(policy: Policy, params: types.Params, environments: Sequence) -> lis
 
 
 def summarise(returns: Sequence[float], expert_return: float) -> dict[str, float]:
-  """Mean, spread and fraction of the demonstrations' mean return."""
+  """Mean, spread and, where an expert's return is known (not 0), the mean's fraction of it."""
   mean = float(np.mean(returns))
-  return {
+  summary = {
     'mean_return': mean,
     'std_return': float(np.std(returns)),
     'min_return': float(np.min(returns)),
-    'fraction_of_expert': mean / expert_return,
   }
+  return summary | ({'fraction_of_expert': mean / expert_return} if expert_return else {})
 
 
 def evaluate(loaded: Loaded, episodes: int) -> dict[str, Any]:
@@ -115,7 +115,7 @@ def evaluate(loaded: Loaded, episodes: int) -> dict[str, Any]:
     'agent_steps': loaded.counters['agent_steps'],
     'env_steps': loaded.counters['env_steps'],
     'updates': loaded.counters['updates'],
-    **summarise(returns, description['demonstrations']['mean_return']),
-    'expert_return': description['demonstrations']['mean_return'],
+    **summarise(returns, description['expert_return']),
+    'expert_return': description['expert_return'],
     'returns': returns,
   }

@@ -29,12 +29,12 @@ def prepare_cpu_devices(requested: int = 0) -> None:
     pass
 
 
-def choose_devices(requested: int, half_batch: int) -> list[jax.Device]:
+def choose_devices(requested: int, rows: int) -> list[jax.Device]:
   """The devices to learn on.
 
   Args:
-    requested: a number, or 0 for the largest one up to 4 that divides the half batch.
-    half_batch: rows of the agent's half of the batch.
+    requested: a number, or 0 for the largest one up to 4 that divides `rows`.
+    rows: of the batch, that devices share evenly.
 
   Raises:
     InputError: if there are not that many devices, or they do not divide the half batch.
@@ -42,12 +42,12 @@ def choose_devices(requested: int, half_batch: int) -> list[jax.Device]:
   available = jax.local_devices()
   if not requested:
     most = min(len(available), _MOST_DEVICES)
-    requested = max(n for n in range(1, most + 1) if half_batch % n == 0)
+    requested = max(n for n in range(1, most + 1) if rows % n == 0)
   field = 'config.parallel.devices'
   enough = 1 <= requested <= len(available)
   errors.check(enough, field, requested, f'1 to {len(available)}, as many as there are')
-  divides = half_batch % requested == 0
-  errors.check(divides, field, requested, f'a divisor of half the batch, {half_batch}')
+  divides = rows % requested == 0
+  errors.check(divides, field, requested, f'a divisor of {rows}, the rows to share')
   return available[:requested]
 
 

@@ -1,8 +1,6 @@
 """The loop, one for all agents: collect -> push -> update -> log -> evaluate -> checkpoint."""
 
 from collections.abc import Mapping
-import dataclasses
-import json
 import os
 import pathlib
 import time
@@ -21,98 +19,33 @@ from eimitate import errors
 from eimitate import evaluation
 from eimitate import logs
 from eimitate import parallel
+from eimitate import runs
 from eimitate import types
 from eimitate.demonstrations import dataset as dataset_lib
 from eimitate.replay import episodes
 
 
-@dataclasses.dataclass(frozen=True)
-class ActorsConfig:
-  """num: environments acted on in one batch.
+class _Inputs(NamedTuple):
+  """What a run is given.
 
-  temperatures: of the search's action while collecting, from each fraction of the run on.
+  environments: one per actor. spec: what the agent must know of them.
+  dataset: the demonstrations, if any. expert_return: what returns are compared with, 0 if unknown.
+  longest: agent steps of the longest episode.
   """
 
-  num: int = 2
-  temperatures: tuple[float, ...] = (1.0, 0.5, 0.25)
-  fractions: tuple[float, ...] = (0.0, 0.5, 0.75)
-
-
-@dataclasses.dataclass(frozen=True)
-class ReplayConfig:
-  """episodes: capacity, in episodes as long as the longest demonstration."""
-
-  episodes: int = 400
-
-
-@dataclasses.dataclass(frozen=True)
-class EvaluationConfig:
-  """episodes: greedy ones per evaluation; interval: agent steps between evaluations."""
-
-  episodes: int = 5
-  interval: int = 500
-
-
-@dataclasses.dataclass(frozen=True)
-class CheckpointsConfig:
-  """interval: agent steps between checkpoints; keep: how many of the latest stay."""
-
-  interval: int = 500
-  keep: int = 2
-
-
-@dataclasses.dataclass(frozen=True)
-class ParallelConfig:
-  """devices: to learn on, 0 for as many as divide the half batch."""
-
-  devices: int = 0
-
-
-@dataclasses.dataclass(frozen=True)
-class Config:
-  """Everything of a run that is not the agent's.
-
-  agent_steps: length of the run.
-  updates_per_agent_step: gradient updates for every action taken.
-  updates_per_call: updates in one compiled call.
-  num_demonstrations: the first so many episodes are learnt from.
-  demonstrations: path of a dataset; empty for the one shipped for the task.
-  environment: `module:function` that makes a dm_env environment; empty for the dm_control suite.
-  action_repeat: environment steps per action; 0 for the task's own.
-  """
-
-  agent_steps: int = 2500
-  updates_per_agent_step: float = 4.0
-  updates_per_call: int = 50
-  num_demonstrations: int = 5
-  demonstrations: str = ''
-  environment: str = ''
-  action_repeat: int = 0
-  actors: ActorsConfig = ActorsConfig()
-  replay: ReplayConfig = ReplayConfig()
-  evaluation: EvaluationConfig = EvaluationConfig()
-  checkpoints: CheckpointsConfig = CheckpointsConfig()
-  parallel: ParallelConfig = ParallelConfig()
-
-
-class Run(NamedTuple):
-  """What names a run: two runs are the same if and only if these are equal.
-
-  agent: a name in `evaluation.AGENTS`; agent_config: its configuration.
-  """
-
-  agent: str
-  task: str
-  seed: int
-  agent_config: Any
-  config: Config
+  environments: list
+  spec: types.EnvironmentSpec
+  dataset: dataset_lib.Dataset | None
+  expert_return: float
+  longest: int
 
 
 class _State(NamedTuple):
   """What changes while training.
 
   learner: the agent's state, replicated. replay: `[D, ...]`, one shard per device.
-  rng_key: split once per use. counters: `logs.COUNTERS` and `episodes`, on the host.
+  rng_key: split once per use. counters: `logs.COUNTERS`, `episodes` and `reached`, the number of
+    evaluations in a row that reached the target return; on the host.
   """
 
   learner: Any
@@ -121,7 +54,7 @@ class _State(NamedTuple):
   counters: Mapping[str, int]
 
 
-def train(run: Run, workdir: str | os.PathLike) -> dict[str, float]:
+def train(run: runs.Run, workdir: str | os.PathLike) -> dict[str, float]:
   """Trains, or continues where the work directory's latest checkpoint stands.
 
   Args:
@@ -137,11 +70,11 @@ def train(run: Run, workdir: str | os.PathLike) -> dict[str, float]:
     FloatingPointError: if the loss is no longer finite; the last checkpoint is kept.
   """
   config = run.config
-  _validate(config)
-  dataset, environments, spec = _load_inputs(run)
+  runs.validate(config)
+  inputs = _load_inputs(run)
   module = evaluation.AGENTS[run.agent]
-  agent = module.make_agent(run.agent_config, spec)
-  devices = parallel.choose_devices(config.parallel.devices, run.agent_config.batch_size // 2)
+  agent = module.make_agent(run.agent_config, inputs.spec)
+  devices = parallel.choose_devices(config.parallel.devices, run.agent_config.shared_rows)
   errors.check(
     config.replay.episodes >= len(devices),
     'config.replay.episodes',
@@ -149,44 +82,45 @@ def train(run: Run, workdir: str | os.PathLike) -> dict[str, float]:
     f'at least one for each of {len(devices)} devices',
   )
   workdir = pathlib.Path(workdir)
-  description = _describe(run, dataset, environments[0].action_repeat, spec)
-  _claim(workdir, description)
+  description = _describe(run, inputs)
+  runs.claim(workdir, description)
 
   checkpoints = checkpoints_lib.Checkpoints(workdir, config.checkpoints.keep)
-  longest = max(len(episode.trajectory.actions) for episode in dataset.episodes)
-  state = _init(run, agent, spec, config.replay.episodes * (longest + 1), devices)
+  state = _init(run, agent, inputs, devices)
   metrics_bytes, result = 0, {}
   if checkpoints.latest() is not None:
     state, metrics_bytes, result = _restore(checkpoints, state)
-  loop = _Loop(run, agent, spec, dataset, devices, longest)
+  loop = _Loop(run, agent, inputs, devices)
   logger = logs.Logger(workdir, config.agent_steps, metrics_bytes)
   try:
-    _train(run, agent, loop, state, environments, dataset, logger, checkpoints, description, result)
+    _train(run, agent, loop, state, inputs, logger, checkpoints, description, result)
     return result
   finally:
     logger.close()
     checkpoints.close()
 
 
-def _train(
-  run, agent, loop, state, environments, dataset, logger, checkpoints, description, result
-):
+def _train(run, agent, loop, state, inputs, logger, checkpoints, description, result):
   config = run.config
   act_greedily = jax.jit(agent.act_greedily)
   evaluators = evaluation.make_environments(
-    run.task, environments[0].action_repeat, config.environment, config.evaluation.episodes
+    run.task, inputs.environments[0].action_repeat, config.environment, config.evaluation.episodes
   )
 
   def evaluate(state):
     started = time.perf_counter()
     params = parallel.first_copy(agent.params(state.learner))
     returns = evaluation.rollout(act_greedily, params, evaluators)
-    result.update(evaluation.summarise(returns, dataset.mean_return))
+    result.update(evaluation.summarise(returns, inputs.expert_return))
     logger.write(state.counters, {f'eval/{name}': value for name, value in result.items()})
     seconds = time.perf_counter() - started
     logger.write_timing(state.counters, {'time/evaluation_seconds': seconds})
-    shown = f'{result["mean_return"]:.0f}', f'{result["fraction_of_expert"]:.2f}'
-    logger.progress(state.counters, **{'return': shown[0], 'of_expert': shown[1]})
+    shown = {'return': 'mean_return', 'of_expert': 'fraction_of_expert'}
+    shown = {name: f'{result[key]:.4g}' for name, key in shown.items() if key in result}
+    logger.progress(state.counters, **shown)
+    reached = 0 < config.target_return <= result['mean_return']
+    reached = state.counters['reached'] + 1 if reached else 0
+    return state._replace(counters=dict(state.counters, reached=reached))
 
   def save(state):
     checkpoints.save(
@@ -207,24 +141,26 @@ def _train(
       },
     )
 
+  # One evaluation alone may be lucky.
+  ended = lambda counters: counters['agent_steps'] >= config.agent_steps or counters['reached'] >= 2
   if state.counters['agent_steps'] == 0:
-    evaluate(state)
-  while state.counters['agent_steps'] < config.agent_steps:
+    state = evaluate(state)
+  while not ended(state.counters):
     before = state.counters['agent_steps']
-    state = loop.round(state, environments, logger)
-    done = state.counters['agent_steps'] >= config.agent_steps
-    passed = lambda interval: before // interval < state.counters['agent_steps'] // interval
-    if done or passed(config.evaluation.interval):
-      evaluate(state)
-    if done or passed(config.checkpoints.interval):
+    state = loop.round(state, inputs.environments, logger)
+    after = state.counters['agent_steps']
+    passed = lambda interval: before // interval < after // interval or after >= config.agent_steps
+    if passed(config.evaluation.interval):
+      state = evaluate(state)
+    if passed(config.checkpoints.interval) or ended(state.counters):
       save(state)
 
 
 class _Loop:
   """The compiled functions of a run and one round of it."""
 
-  def __init__(self, run, agent, spec, dataset, devices, longest):
-    self._run, self._devices, self._rows = run, devices, longest + 1
+  def __init__(self, run, agent, inputs, devices):
+    self._run, self._devices, self._rows = run, devices, inputs.longest + 1
     chex.clear_trace_counter()  # It counts per process, and a process may train several runs.
     axis_name = parallel.AXIS_NAME
 
@@ -241,7 +177,8 @@ class _Loop:
     self._add = parallel.map_shards(once(episodes.add), devices)
     self._act = jax.jit(once(agent.act))
     self._agent = agent
-    self._demonstrations = parallel.replicate(demonstrations_replay(dataset, spec), devices)
+    demonstrations = inputs.dataset and demonstrations_replay(inputs.dataset, inputs.spec)
+    self._demonstrations = parallel.replicate(demonstrations, devices)
 
   def round(self, state: _State, environments, logger) -> _State:
     """One episode per actor, pushed, and the updates that are due for it."""
@@ -263,7 +200,7 @@ class _Loop:
     rng_key, act_key = jax.random.split(state.rng_key)
     params = parallel.first_copy(self._agent.params(state.learner))
     temperature = np.float32(
-      current_temperature(config.actors, counters['agent_steps'] / config.agent_steps)
+      runs.current_temperature(config.actors, counters['agent_steps'] / config.agent_steps)
     )
     calls = iter(range(1 << 30))
 
@@ -297,7 +234,7 @@ class _Loop:
         length <= self._rows,
         'episode',
         f'{length - 1} agent steps',
-        f"at most {self._rows - 1}, the longest demonstration's",
+        f'at most {self._rows - 1} (config.replay.longest, else the longest demonstration)',
       )
       padded = episodes.pad_rows(rows, self._rows)
       # Every shard sees the episode; only one takes it.
@@ -336,97 +273,58 @@ def demonstrations_replay(dataset: dataset_lib.Dataset, spec: types.EnvironmentS
   return replay
 
 
-def current_temperature(config: ActorsConfig, fraction: float) -> float:
-  """The temperature at `fraction` of the run."""
-  passed = [t for t, start in zip(config.temperatures, config.fractions) if fraction >= start]
-  return passed[-1]
-
-
 def _episode_seed(seed: int, episode: int) -> int:
   """A seed in [0, 2^32) for one episode of one run."""
   return int(np.random.SeedSequence((seed, episode)).generate_state(1)[0])
 
 
-def _validate(config: Config) -> None:
-  positive = {
-    'agent_steps': config.agent_steps,
-    'updates_per_agent_step': config.updates_per_agent_step,
-    'updates_per_call': config.updates_per_call,
-    'actors.num': config.actors.num,
-    'replay.episodes': config.replay.episodes,
-    'evaluation.episodes': config.evaluation.episodes,
-    'evaluation.interval': config.evaluation.interval,
-    'checkpoints.interval': config.checkpoints.interval,
-    'checkpoints.keep': config.checkpoints.keep,
-  }
-  for field, value in positive.items():
-    errors.check(value > 0, f'config.{field}', value, 'more than 0')
-  actors = config.actors
-  fits = len(actors.temperatures) == len(actors.fractions) > 0 and actors.fractions[0] == 0
-  expected = 'as many as config.actors.temperatures, the first one 0'
-  errors.check(fits, 'config.actors.fractions', actors.fractions, expected)
-
-
-def _load_inputs(run):
-  """The demonstrations and one environment per actor, checked against each other."""
+def _load_inputs(run) -> _Inputs:
+  """The demonstrations, if any, and one environment per actor, checked against each other."""
   config = run.config
   repeat = environments_lib.resolve_action_repeat(
     run.task, config.action_repeat, config.environment
   )
   make = lambda: environments_lib.make_environment(run.task, repeat, config.environment)
   environments = [make() for _ in range(config.actors.num)]
-  path = config.demonstrations or dataset_lib.shipped_path(run.task)
-  dataset = dataset_lib.load(path)
   spec = environments_lib.environment_spec(environments[0])
+  if not config.num_demonstrations and not evaluation.AGENTS[run.agent].NEEDS_DEMONSTRATIONS:
+    longest = config.replay.longest or environments[0].longest_episode
+    expected = 'agent steps of the longest episode, which the environment does not tell'
+    errors.check(longest > 0, 'config.replay.longest', longest, expected)
+    expert_return = environments_lib.expert_return(run.task)
+    return _Inputs(environments, spec, None, expert_return, longest)
+  dataset = dataset_lib.load(config.demonstrations or dataset_lib.shipped_path(run.task))
   dataset_lib.check_matches(dataset, run.task, repeat, spec)
   dataset = dataset.take(config.num_demonstrations)
-  return dataset, environments, dataset_lib.with_statistics(dataset, spec)
+  spec = dataset_lib.with_statistics(dataset, spec)
+  recorded = max(len(episode.trajectory.actions) for episode in dataset.episodes)
+  longest = config.replay.longest or recorded
+  return _Inputs(environments, spec, dataset, dataset.mean_return, longest)
 
 
-def _describe(run, dataset, action_repeat, spec) -> dict[str, Any]:
+def _describe(run, inputs) -> dict[str, Any]:
   """Everything that rebuilds the agent, and what its results are compared with, as JSON."""
   return {
     'agent': run.agent,
     'task': run.task,
     'seed': run.seed,
-    'action_repeat': action_repeat,
+    'action_repeat': inputs.environments[0].action_repeat,
     'agent_config': configuration.to_dict(run.agent_config),
     'config': configuration.to_dict(run.config),
-    'demonstrations': {
-      'checksum': dataset.checksum,
-      'mean_return': dataset.mean_return,
-    },
+    'demonstrations': inputs.dataset.checksum if inputs.dataset else '',
+    'expert_return': inputs.expert_return,
     'environment_spec': {
-      k: list(v) if isinstance(v, tuple) else v for k, v in spec._asdict().items()
+      k: list(v) if isinstance(v, tuple) else v for k, v in inputs.spec._asdict().items()
     },
   }
 
 
-def _claim(workdir: pathlib.Path, description: Mapping[str, Any]) -> None:
-  """Writes config.json into a new work directory, or checks that a used one holds this run."""
-  path = workdir / 'config.json'
-  if path.exists():
-    try:
-      stored = json.loads(path.read_text())
-    except json.JSONDecodeError as error:
-      raise errors.InputError(f'workdir: found {path} unreadable, expected JSON') from error
-    different = configuration.differences(stored, description)
-    expected = 'the same settings to resume, or another --workdir'
-    errors.check(not different, 'workdir', f'{workdir} with {"; ".join(different)}', expected)
-    return
-  used = workdir.is_dir() and any(workdir.iterdir())
-  errors.check(not used, 'workdir', f'{workdir} with files but no config.json', 'an empty one')
-  workdir.mkdir(parents=True, exist_ok=True)
-  partial = workdir / 'config.json.partial'
-  partial.write_text(json.dumps(description, indent=2) + '\n')
-  partial.rename(path)
-
-
-def _init(run, agent, spec, capacity, devices) -> _State:
+def _init(run, agent, inputs, devices) -> _State:
   rng_key, init_key = jax.random.split(jax.random.key(run.seed))
   # Each shard gets its share of the episodes.
-  replay = episodes.init(spec, -(-capacity // len(devices)))
-  counters = dict.fromkeys((*logs.COUNTERS, 'episodes'), 0)
+  capacity = run.config.replay.episodes * (inputs.longest + 1)
+  replay = episodes.init(inputs.spec, -(-capacity // len(devices)))
+  counters = dict.fromkeys((*logs.COUNTERS, 'episodes', 'reached'), 0)
   learner = parallel.replicate(agent.init(init_key), devices)
   return _State(learner, parallel.stack(replay, devices), rng_key, counters)
 

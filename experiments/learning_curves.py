@@ -51,9 +51,9 @@ def draw(sources: Sequence[str], output: str | os.PathLike) -> None:
     y = [row['eval/mean_return'] for row in rows]
     axes.plot(x, y, color=_COLOURS[i % len(_COLOURS)], label=pathlib.Path(source).stem, marker='.')
   last = rows[-1]
-  if last['eval/fraction_of_expert']:
+  if last.get('eval/fraction_of_expert'):
     expert = last['eval/mean_return'] / last['eval/fraction_of_expert']
-    axes.axhline(expert, color='grey', linestyle='--', label='demonstrations')
+    axes.axhline(expert, color='grey', linestyle='--', label='expert')
   repeat = last['env_steps'] / last['agent_steps'] if last['agent_steps'] else 1
   to_env, to_agent = (lambda x: np.multiply(x, repeat)), (lambda x: np.divide(x, repeat))
   axes.secondary_xaxis('top', functions=(to_env, to_agent)).set_xlabel('env steps')

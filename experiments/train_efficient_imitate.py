@@ -3,14 +3,11 @@
 python -m experiments.train_efficient_imitate --task=cartpole/swingup --seed=0
 """
 
-import time
-
 from absl import flags
 
-from eimitate import parallel
-from eimitate import training
+from eimitate import runs
 from experiments import command_line
-from experiments import learning_curves
+from experiments import launch
 from experiments.configs import efficient_imitate
 
 _TASK = flags.DEFINE_string('task', 'cartpole/swingup', 'domain/task of the dm_control suite.')
@@ -27,19 +24,9 @@ def main() -> None:
   config = efficient_imitate.make_config(_PRESET.value, _VARIANT.value, _TASK.value)
   config = command_line.overridden(config, _CONFIG)
   agent_config, run_config = efficient_imitate.split(config)
-  parallel.prepare_cpu_devices(run_config.parallel.devices)
   default = f'runs/{_TASK.value.replace("/", "_")}_{_VARIANT.value}_{_SEED.value}'
-  workdir = _WORKDIR.value or default
-  run = training.Run('efficient_imitate', _TASK.value, _SEED.value, agent_config, run_config)
-  started = time.time()
-  result = training.train(run, workdir)
-  figure = f'{workdir}/learning_curve.png'
-  learning_curves.draw([workdir], figure)
-  print(
-    f'{_TASK.value}: return {result["mean_return"]:.1f}, {result["fraction_of_expert"]:.3f} of'
-    f' the expert, {time.time() - started:.0f} s\n{workdir}: checkpoints/, metrics.jsonl,'
-    ' timing.jsonl, tensorboard/, learning_curve.png'
-  )
+  run = runs.Run('efficient_imitate', _TASK.value, _SEED.value, agent_config, run_config)
+  launch.launch(run, _WORKDIR.value or default)
 
 
 if __name__ == '__main__':

@@ -13,6 +13,7 @@ _ROOT = pathlib.Path(eimitate.__file__).parent
 _BASE = {'errors', 'configuration', 'types'}
 _PURE = _BASE | {'networks', 'ops'}
 _HOST = {'parallel', 'logs', 'checkpoints', 'acting'}
+_ABOVE = {'agents', 'environments', 'demonstrations', 'replay', 'evaluation', 'runs'}
 _ALLOWED = {
   'errors': set(),
   'configuration': {'errors'},
@@ -30,7 +31,8 @@ _ALLOWED = {
   'checkpoints': _BASE,
   'acting': _BASE,
   'evaluation': _PURE | {'agents', 'environments', 'demonstrations'} | _HOST,
-  'training': _PURE | {'agents', 'environments', 'demonstrations', 'replay', 'evaluation'} | _HOST,
+  'runs': _BASE,
+  'training': _PURE | _ABOVE | _HOST,
 }
 _IO_FREE = {'networks', 'ops', 'replay', 'rewards', 'search', 'agents', 'types'}
 _PURE_LIBRARIES = {

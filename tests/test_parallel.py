@@ -20,7 +20,10 @@ def test_devices():
 
 @pytest.mark.parametrize(
   'requested, half, message',
-  [(5, 10, 'found 5, expected 1 to 4'), (4, 6, 'found 4, expected a divisor of half the batch, 6')],
+  [
+    (5, 10, 'found 5, expected 1 to 4'),
+    (4, 6, 'found 4, expected a divisor of 6, the rows to share'),
+  ],
 )
 def test_bad_device_counts(requested, half, message):
   with pytest.raises(ValueError, match=f'config.parallel.devices: {message}'):

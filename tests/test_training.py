@@ -14,6 +14,7 @@ from eimitate import demonstrations
 from eimitate import environments
 from eimitate import evaluation
 from eimitate import logs
+from eimitate import runs
 from eimitate import training
 from eimitate import types
 from tests.agents import test_efficient_imitate_learner as learner_test
@@ -51,8 +52,8 @@ def _run(data, seed=0, agent=None, **overrides):
     'parallel.devices': 2,
     'replay.episodes': 4,
   }
-  config = configuration.override(training.Config(), settings | overrides)
-  return training.Run('efficient_imitate', 'point', seed, agent or learner_test.small(), config)
+  config = configuration.override(runs.Config(), settings | overrides)
+  return runs.Run('efficient_imitate', 'point', seed, agent or learner_test.small(), config)
 
 
 @pytest.fixture(name='trained', scope='module')
@@ -186,8 +187,8 @@ def test_checkpoint_of_another_task_or_step(trained):
 
 
 def test_temperature_schedule():
-  actors = training.ActorsConfig()
-  temperatures = [training.current_temperature(actors, x) for x in (0, 0.49, 0.5, 0.74, 0.75, 1)]
+  actors = runs.ActorsConfig()
+  temperatures = [runs.current_temperature(actors, x) for x in (0, 0.49, 0.5, 0.74, 0.75, 1)]
   assert temperatures == [1.0, 1.0, 0.5, 0.5, 0.25, 0.25]
 
 
@@ -199,6 +200,6 @@ def test_unfinished_last_line_is_left_out(tmp_path):
 
 def test_config_json_holds_everything(trained):
   description = json.loads((pathlib.Path(trained[0]) / 'config.json').read_text())
-  assert description['demonstrations']['mean_return'] > 0
-  assert len(description['demonstrations']['checksum']) == 64
+  assert description['expert_return'] > 0
+  assert len(description['demonstrations']) == 64
   assert len(jax.tree.leaves(description['environment_spec'])) == 2 + 2 * 2

@@ -34,6 +34,11 @@ class Canonical(dm_env.Environment):
     self._offset = np.broadcast_to((spec.maximum + spec.minimum) / 2, spec.shape)
     self._scale = np.broadcast_to((spec.maximum - spec.minimum) / 2, spec.shape)
 
+  @property
+  def longest_episode(self) -> int:
+    """Most actions in an episode; 0 where that is not known."""
+    return 0
+
   def reset(self) -> dm_env.TimeStep:
     """Starts an episode."""
     return self._flatten(self._environment.reset())

@@ -39,6 +39,13 @@ def resolve_action_repeat(task: str, action_repeat: int, factory: str = '') -> i
   return suite.TASKS[task].action_repeat if task in suite.TASKS else 1
 
 
+def expert_return(task: str) -> float:
+  """The return of the paper's expert on `domain/task` (Table 3); 0 where there is none."""
+  from eimitate.environments import suite
+
+  return suite.TASKS[task].expert_return if task in suite.TASKS else 0.0
+
+
 def environment_spec(environment: dm_env.Environment) -> types.EnvironmentSpec:
   """The sizes that an agent needs."""
   return types.EnvironmentSpec(

@@ -1,6 +1,7 @@
 """Tasks of the dm_control suite from state (appendix B, Table 3)."""
 
 from collections.abc import Mapping
+import math
 import os
 from typing import NamedTuple
 
@@ -57,6 +58,12 @@ class SuiteEnvironment(Canonical):
   def control_timestep(self) -> float:
     """Seconds of simulated time per action, the repeat included."""
     return self._suite.control_timestep() * self.action_repeat
+
+  @property
+  def longest_episode(self) -> int:
+    """Most actions in an episode, by the task's time limit; 0 where it has none."""
+    limit = self._suite._step_limit  # pylint: disable=protected-access
+    return math.ceil(limit / self.action_repeat) if math.isfinite(limit) else 0
 
   def seed(self, seed: int) -> None:
     """Makes the next reset, and what follows, a function of `seed` alone."""

@@ -4,6 +4,7 @@ from collections.abc import Callable, Sequence
 
 from flax import linen as nn
 import jax
+import jax.numpy as jnp
 
 from eimitate.networks import initialisers
 
@@ -21,18 +22,23 @@ class MLP(nn.Module):
   output: size of the output.
   activation: a name in `ACTIVATIONS`.
   zero_last: weights and biases of the last layer start at zero (appendix A.3).
+  normalise_first: the first hidden layer is followed by layer normalisation and tanh instead,
+    which makes inputs of any scale alike (Barth-Maron et al., 2018, as usually run on dm_control).
   """
 
   hidden: Sequence[int]
   output: int
   activation: str = 'leaky_relu'
   zero_last: bool = False
+  normalise_first: bool = False
 
   @nn.compact
   def __call__(self, x: jax.Array) -> jax.Array:
     """Maps `[..., I]` to `[..., output]`."""
-    for size in self.hidden:
-      x = ACTIVATIONS[self.activation](_dense(size, x.shape[-1])(x))
+    for i, size in enumerate(self.hidden):
+      x = _dense(size, x.shape[-1])(x)
+      normalise = self.normalise_first and i == 0
+      x = jnp.tanh(nn.LayerNorm()(x)) if normalise else ACTIVATIONS[self.activation](x)
     if self.zero_last:
       zeros = nn.initializers.zeros_init()
       return nn.Dense(self.output, kernel_init=zeros, bias_init=zeros)(x)

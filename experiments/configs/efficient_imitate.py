@@ -4,7 +4,7 @@ import dataclasses
 
 from eimitate import configuration
 from eimitate import errors
-from eimitate import training
+from eimitate import runs
 from eimitate.agents import efficient_imitate
 
 _VARIANTS = {
@@ -16,7 +16,7 @@ _PRESETS = ('state',)
 
 
 @dataclasses.dataclass(frozen=True)
-class Config(efficient_imitate.Config, training.Config):
+class Config(efficient_imitate.Config, runs.Config):
   """Flat, so that --config.search.kind and --config.agent_steps need no prefix."""
 
 
@@ -40,10 +40,10 @@ def make_config(preset: str = 'state', variant: str = 'tuned', task: str = '') -
   return Config(**_fields(agent))
 
 
-def split(config: Config) -> tuple[efficient_imitate.Config, training.Config]:
+def split(config: Config) -> tuple[efficient_imitate.Config, runs.Config]:
   """The agent's part and the run's part."""
   part = lambda cls: cls(**{f.name: getattr(config, f.name) for f in dataclasses.fields(cls)})
-  return part(efficient_imitate.Config), part(training.Config)
+  return part(efficient_imitate.Config), part(runs.Config)
 
 
 def _fields(config):

@@ -49,6 +49,11 @@ class Config:
   loss: LossConfig = LossConfig()
   optimiser: OptimiserConfig = OptimiserConfig()
 
+  @property
+  def shared_rows(self) -> int:
+    """Rows of the batch that devices share evenly: one half."""
+    return self.batch_size // 2
+
 
 def paper() -> Config:
   """The paper's settings for state observations."""

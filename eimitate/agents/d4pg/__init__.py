@@ -1,0 +1,19 @@
+"""D4PG: distributional deep deterministic policy gradients, from a recorded reward."""
+
+from eimitate.agents.d4pg.config import Config
+from eimitate.agents.d4pg.learner import LearnerState
+from eimitate.agents.d4pg.learner import make_agent
+from eimitate.agents.d4pg.networks import Networks
+from eimitate.agents.d4pg.networks import make_networks
+
+# Whether its update learns from demonstrations.
+NEEDS_DEMONSTRATIONS = False
+
+__all__ = [
+  'NEEDS_DEMONSTRATIONS',
+  'Config',
+  'LearnerState',
+  'Networks',
+  'make_agent',
+  'make_networks',
+]

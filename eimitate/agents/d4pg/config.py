@@ -1,0 +1,51 @@
+"""D4PG's settings; the defaults are MetaMimic's (appendix C.1), the networks for state."""
+
+import dataclasses
+
+from eimitate import errors
+
+
+@dataclasses.dataclass(frozen=True)
+class Config:
+  """Everything that D4PG depends on.
+
+  batch_size: windows per update over all devices.
+  n_step: rewards in a target before the bootstrap.
+  discount: gamma, per agent step.
+  target_update_interval: updates between copies of the parameters to the target networks.
+  learning_rate: Adam's, of policy and critic.
+  policy, critic: hidden layer sizes; the first is followed by layer normalisation and tanh.
+  num_atoms, lowest_value, highest_value: the critic's support, both ends included.
+  reward_scale: recorded rewards are multiplied by it, so that returns fit the support.
+  """
+
+  batch_size: int = 64
+  n_step: int = 5
+  discount: float = 0.99
+  target_update_interval: int = 100
+  learning_rate: float = 1e-4
+  policy: tuple[int, ...] = (256, 256)
+  critic: tuple[int, ...] = (256, 256)
+  num_atoms: int = 101
+  lowest_value: float = 0.0
+  highest_value: float = 100.0
+  reward_scale: float = 1.0
+
+  @property
+  def shared_rows(self) -> int:
+    """Rows of the batch that devices share evenly."""
+    return self.batch_size
+
+
+def validate(config: Config) -> None:
+  """Raises `InputError` where `config` holds what no agent can be built from."""
+  for field in ('batch_size', 'n_step', 'target_update_interval', 'learning_rate', 'reward_scale'):
+    value = getattr(config, field)
+    errors.check(value > 0, f'config.{field}', value, 'more than 0')
+  errors.check(0 <= config.discount < 1, 'config.discount', config.discount, 'in [0, 1)')
+  errors.check(config.num_atoms >= 2, 'config.num_atoms', config.num_atoms, 'at least 2')
+  for field in ('policy', 'critic'):
+    sizes = getattr(config, field)
+    errors.check(len(sizes) > 0, f'config.{field}', sizes, 'at least one hidden layer')
+  wide = config.highest_value > config.lowest_value
+  errors.check(wide, 'config.highest_value', config.highest_value, 'more than lowest_value')

@@ -1,0 +1,147 @@
+"""What a run is: its settings, what names it, and the work directory that holds it."""
+
+from collections.abc import Mapping
+import dataclasses
+import json
+import pathlib
+from typing import Any, NamedTuple
+
+from eimitate import configuration
+from eimitate import errors
+
+
+@dataclasses.dataclass(frozen=True)
+class ActorsConfig:
+  """num: environments acted on in one batch.
+
+  temperatures: of the search's action while collecting, from each fraction of the run on.
+  """
+
+  num: int = 2
+  temperatures: tuple[float, ...] = (1.0, 0.5, 0.25)
+  fractions: tuple[float, ...] = (0.0, 0.5, 0.75)
+
+
+@dataclasses.dataclass(frozen=True)
+class ReplayConfig:
+  """episodes: capacity, in episodes of the longest length.
+
+  longest: agent steps of the longest episode; 0 for the longest demonstration's or, without
+    demonstrations, what the environment says.
+  """
+
+  episodes: int = 400
+  longest: int = 0
+
+
+@dataclasses.dataclass(frozen=True)
+class EvaluationConfig:
+  """episodes: greedy ones per evaluation; interval: agent steps between evaluations."""
+
+  episodes: int = 5
+  interval: int = 500
+
+
+@dataclasses.dataclass(frozen=True)
+class CheckpointsConfig:
+  """interval: agent steps between checkpoints; keep: how many of the latest stay."""
+
+  interval: int = 500
+  keep: int = 2
+
+
+@dataclasses.dataclass(frozen=True)
+class ParallelConfig:
+  """devices: to learn on, 0 for as many as divide the batch (its half, for EfficientImitate)."""
+
+  devices: int = 0
+
+
+@dataclasses.dataclass(frozen=True)
+class Config:
+  """Everything of a run that is not the agent's.
+
+  agent_steps: length of the run, at most.
+  target_return: the run ends when two evaluations in a row reach it; 0 for never.
+  updates_per_agent_step: gradient updates for every action taken.
+  updates_per_call: updates in one compiled call.
+  num_demonstrations: the first so many episodes are learnt from; 0 for none, where the agent
+    learns from the recorded reward.
+  demonstrations: path of a dataset; empty for the one shipped for the task.
+  environment: `module:function` that makes a dm_env environment; empty for the dm_control suite.
+  action_repeat: environment steps per action; 0 for the task's own.
+  """
+
+  agent_steps: int = 2500
+  target_return: float = 0.0
+  updates_per_agent_step: float = 4.0
+  updates_per_call: int = 50
+  num_demonstrations: int = 5
+  demonstrations: str = ''
+  environment: str = ''
+  action_repeat: int = 0
+  actors: ActorsConfig = ActorsConfig()
+  replay: ReplayConfig = ReplayConfig()
+  evaluation: EvaluationConfig = EvaluationConfig()
+  checkpoints: CheckpointsConfig = CheckpointsConfig()
+  parallel: ParallelConfig = ParallelConfig()
+
+
+class Run(NamedTuple):
+  """What names a run: two runs are the same if and only if these are equal.
+
+  agent: a name in `evaluation.AGENTS`; agent_config: its configuration.
+  """
+
+  agent: str
+  task: str
+  seed: int
+  agent_config: Any
+  config: Config
+
+
+def current_temperature(config: ActorsConfig, fraction: float) -> float:
+  """The temperature at `fraction` of the run."""
+  passed = [t for t, start in zip(config.temperatures, config.fractions) if fraction >= start]
+  return passed[-1]
+
+
+def validate(config: Config) -> None:
+  """Raises `InputError` on settings that no run can have."""
+  positive = {
+    'agent_steps': config.agent_steps,
+    'updates_per_agent_step': config.updates_per_agent_step,
+    'updates_per_call': config.updates_per_call,
+    'actors.num': config.actors.num,
+    'replay.episodes': config.replay.episodes,
+    'evaluation.episodes': config.evaluation.episodes,
+    'evaluation.interval': config.evaluation.interval,
+    'checkpoints.interval': config.checkpoints.interval,
+    'checkpoints.keep': config.checkpoints.keep,
+  }
+  for field, value in positive.items():
+    errors.check(value > 0, f'config.{field}', value, 'more than 0')
+  actors = config.actors
+  fits = len(actors.temperatures) == len(actors.fractions) > 0 and actors.fractions[0] == 0
+  expected = 'as many as config.actors.temperatures, the first one 0'
+  errors.check(fits, 'config.actors.fractions', actors.fractions, expected)
+
+
+def claim(workdir: pathlib.Path, description: Mapping[str, Any]) -> None:
+  """Writes config.json into a new work directory, or checks that a used one holds this run."""
+  path = workdir / 'config.json'
+  if path.exists():
+    try:
+      stored = json.loads(path.read_text())
+    except json.JSONDecodeError as error:
+      raise errors.InputError(f'workdir: found {path} unreadable, expected JSON') from error
+    different = configuration.differences(stored, description)
+    expected = 'the same settings to resume, or another --workdir'
+    errors.check(not different, 'workdir', f'{workdir} with {"; ".join(different)}', expected)
+    return
+  used = workdir.is_dir() and any(workdir.iterdir())
+  errors.check(not used, 'workdir', f'{workdir} with files but no config.json', 'an empty one')
+  workdir.mkdir(parents=True, exist_ok=True)
+  partial = workdir / 'config.json.partial'
+  partial.write_text(json.dumps(description, indent=2) + '\n')
+  partial.rename(path)

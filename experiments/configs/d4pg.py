@@ -1,0 +1,41 @@
+"""D4PG's --config: the agent's fields and the run's, side by side; for experts from reward."""
+
+import dataclasses
+
+from eimitate import configuration
+from eimitate import environments
+from eimitate import runs
+from eimitate.agents import d4pg
+
+
+@dataclasses.dataclass(frozen=True)
+class Config(d4pg.Config, runs.Config):
+  """Flat, so that --config.n_step and --config.agent_steps need no prefix."""
+
+
+def make_config(task: str = '') -> Config:
+  """The defaults for an expert on a task."""
+  settings = {
+    'batch_size': 256,
+    'learning_rate': 3e-4,
+    'agent_steps': 250_000,
+    'updates_per_agent_step': 1.0,
+    'num_demonstrations': 0,
+    'replay.episodes': 2000,
+    # Standard deviations of the exploration noise.
+    'actors.temperatures': (0.3, 0.2, 0.1),
+    'evaluation.interval': 2000,
+    'evaluation.episodes': 20,
+    'checkpoints.interval': 2000,
+  }
+  if task:
+    # The mean reward of an environment step: at most 1, so that returns fit the critic's support.
+    settings['reward_scale'] = 1 / environments.resolve_action_repeat(task, 0)
+    settings['target_return'] = environments.expert_return(task)
+  return configuration.override(Config(), settings)
+
+
+def split(config: Config) -> tuple[d4pg.Config, runs.Config]:
+  """The agent's part and the run's part."""
+  part = lambda cls: cls(**{f.name: getattr(config, f.name) for f in dataclasses.fields(cls)})
+  return part(d4pg.Config), part(runs.Config)
