@@ -16,7 +16,11 @@ from eimitate import environments as environments_lib
 from eimitate import errors
 from eimitate import types
 
-AGENTS = {'efficient_imitate': agents.efficient_imitate, 'd4pg': agents.d4pg}
+AGENTS = {
+  'efficient_imitate': agents.efficient_imitate,
+  'd4pg': agents.d4pg,
+  'behavioural_cloning': agents.behavioural_cloning,
+}
 
 _SEED = 1_000_000  # Evaluation's episodes are the same for every checkpoint.
 

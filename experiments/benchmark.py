@@ -15,6 +15,7 @@ import numpy as np
 from eimitate import agents
 from eimitate import errors
 from eimitate import parallel
+from eimitate import runs
 from eimitate import types
 from eimitate.replay import episodes
 from experiments import command_line
@@ -34,9 +35,11 @@ _EPISODE, _EPISODES, _MATRIX = 250, 8, 1024
 
 def main() -> None:
   errors.check(_WHAT.value == 'update', '--what', repr(_WHAT.value), 'update')
-  config = efficient_imitate.make_config(_PRESET.value, _VARIANT.value)
+  errors.check(_PRESET.value == 'state', '--preset', repr(_PRESET.value), 'state')
+  config = efficient_imitate.make_config(_VARIANT.value)
   config = command_line.overridden(config, _CONFIG)
-  agent_config, run_config = efficient_imitate.split(config)
+  agent_config = command_line.part(config, agents.efficient_imitate.Config)
+  run_config = command_line.part(config, runs.Config)
   parallel.prepare_cpu_devices(run_config.parallel.devices)
   devices = parallel.choose_devices(run_config.parallel.devices, agent_config.batch_size // 2)
   result = measure_update(agent_config, devices, _REPEATS.value)

@@ -1,6 +1,7 @@
 """What every binary shares: bad input ends in one line, and --config becomes frozen dataclasses."""
 
 from collections.abc import Callable
+import dataclasses
 import sys
 from typing import Any, NoReturn, TypeVar
 
@@ -40,6 +41,11 @@ def overridden(config: T, holder: flags.FlagHolder) -> T:
   """`config` with the command line's `--config.FIELD=VALUE` laid over it."""
   given = config_flags.get_override_values(flags.FLAGS[holder.name])
   return configuration.override(config, given)
+
+
+def part(config: Any, cls: Any) -> Any:
+  """The fields of the dataclass `cls` out of a configuration that has them among others."""
+  return cls(**{field.name: getattr(config, field.name) for field in dataclasses.fields(cls)})
 
 
 def run(main: Callable[[], None]) -> None:

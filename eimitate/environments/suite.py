@@ -98,6 +98,18 @@ class SuiteEnvironment(Canonical):
     observation = self._suite.task.get_observation(self._suite.physics)
     return np.concatenate([np.ravel(x) for x in observation.values()]).astype(np.float32)
 
+  def perturb(self, state: np.ndarray, rng: np.random.Generator, spread: float) -> np.ndarray:
+    """`state` `[S]` with uniform noise in [-spread, spread] on all positions and velocities."""
+    model = self._suite.physics.model.ptr
+    time, positions, velocities = (
+      mujoco.mj_stateSize(model, getattr(mujoco.mjtState, f'mjSTATE_{name}'))
+      for name in ('TIME', 'QPOS', 'QVEL')
+    )
+    noise = np.zeros_like(state)
+    moving = slice(time, time + positions + velocities)
+    noise[moving] = rng.uniform(-spread, spread, positions + velocities)
+    return state + noise
+
   @property
   def state_size(self) -> int:
     """`S`, the length of MuJoCo's integration state."""

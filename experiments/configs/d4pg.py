@@ -33,9 +33,3 @@ def make_config(task: str = '') -> Config:
     settings['reward_scale'] = 1 / environments.resolve_action_repeat(task, 0)
     settings['target_return'] = environments.expert_return(task)
   return configuration.override(Config(), settings)
-
-
-def split(config: Config) -> tuple[d4pg.Config, runs.Config]:
-  """The agent's part and the run's part."""
-  part = lambda cls: cls(**{f.name: getattr(config, f.name) for f in dataclasses.fields(cls)})
-  return part(d4pg.Config), part(runs.Config)

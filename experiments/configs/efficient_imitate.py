@@ -12,7 +12,6 @@ _VARIANTS = {
   'paper': efficient_imitate.paper,
   'released': efficient_imitate.released,
 }
-_PRESETS = ('state',)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -20,13 +19,12 @@ class Config(efficient_imitate.Config, runs.Config):
   """Flat, so that --config.search.kind and --config.agent_steps need no prefix."""
 
 
-def make_config(preset: str = 'state', variant: str = 'tuned', task: str = '') -> Config:
-  """The defaults of a preset and variant on a task.
+def make_config(variant: str = 'tuned', task: str = '') -> Config:
+  """The defaults of a variant on a task.
 
   Raises:
-    InputError: on an unknown preset or variant.
+    InputError: on an unknown variant.
   """
-  errors.check(preset in _PRESETS, '--preset', repr(preset), ' or '.join(_PRESETS))
   errors.check(variant in _VARIANTS, '--variant', repr(variant), ' or '.join(_VARIANTS))
   agent = _VARIANTS[variant]()
   if task.startswith('humanoid/') and variant != 'tuned':
@@ -38,12 +36,6 @@ def make_config(preset: str = 'state', variant: str = 'tuned', task: str = '') -
   if task.startswith(('finger/', 'hopper/')) and variant == 'released':
     agent = configuration.override(agent, {'search.num_actions': 8, 'search.bc_fraction': 0.5})
   return Config(**_fields(agent))
-
-
-def split(config: Config) -> tuple[efficient_imitate.Config, runs.Config]:
-  """The agent's part and the run's part."""
-  part = lambda cls: cls(**{f.name: getattr(config, f.name) for f in dataclasses.fields(cls)})
-  return part(efficient_imitate.Config), part(runs.Config)
 
 
 def _fields(config):

@@ -4,9 +4,11 @@ import json
 import subprocess
 import sys
 
+import numpy as np
 import pytest
 
 from eimitate import demonstrations
+from eimitate.demonstrations import verification
 from experiments import learning_curves
 
 _SMALL = [
@@ -75,6 +77,29 @@ def test_benchmark(tmp_path):
   assert values['ratio_to_floor'] == pytest.approx(values['ms_per_update'] / values['floor_ms'])
 
 
+def test_expert_records_demonstrations_that_replay(tmp_path):
+  workdir, output = tmp_path / 'expert', tmp_path / 'cup.npz'
+  small = ['--config.agent_steps=250', '--config.updates_per_agent_step=0.02']
+  small += ['--config.updates_per_call=1', '--config.evaluation.episodes=1']
+  small += ['--config.actors.num=1', '--config.policy=(16,)', '--config.critic=(16,)']
+  task = '--task=ball_in_cup/catch'
+  result = _process('train_expert', task, f'--workdir={workdir}', *small)
+  assert result.returncode == 0, result.stderr
+  config = json.loads((workdir / 'config.json').read_text())
+  assert config['agent_config']['reward_scale'] == 0.25
+  assert config['config']['target_return'] == config['expert_return'] == 920.1
+  checkpoint = f'--checkpoint={workdir}'
+  options = ['--episodes=2', '--spread=0.01', '--seed=5']
+  result = _process('record_demonstrations', checkpoint, f'--output={output}', *options)
+  assert result.returncode == 0, result.stderr
+  dataset = demonstrations.load(output)
+  assert dataset.metadata.seed == 5 and dataset.metadata.action_repeat == 4
+  first, second = (episode.states[0] for episode in dataset.episodes)
+  assert np.abs(first - second).max() > 0
+  for difference in verification.verify(dataset):
+    assert max(difference) == 0
+
+
 def test_plot_from_workdir_and_csv(workdir, tmp_path):
   csv = tmp_path / 'seed3.csv'
   learning_curves.write_csv(workdir, csv)
@@ -97,6 +122,14 @@ def test_plot_from_workdir_and_csv(workdir, tmp_path):
     ('train_efficient_imitate', ['--config.action_repeat=4'], 'action repeat: found 4'),
     ('train_efficient_imitate', ['--seed=-1'], 'seed'),
     ('train_efficient_imitate', ['cartpole/swingup'], 'command line: found cartpole/swingup'),
+    ('train_expert', ['--task=cartpole/swngup'], "task: found 'cartpole/swngup'"),
+    ('train_expert', ['--config.n_step=0'], 'config.n_step: found 0'),
+    (
+      'train_behavioural_cloning',
+      ['--config.num_demonstrations=0'],
+      'config.num_demonstrations: found 0, expected 1 to 20 episodes',
+    ),
+    ('record_demonstrations', ['--output=x'], "--output: found 'x', expected a name.npz"),
     ('evaluate', ['--checkpoint=/nonexistent'], 'checkpoint: found no checkpoint in /nonexistent'),
     ('plot', ['--output=x.png'], '--sources: found none, expected at least one'),
     ('plot', ['--sources=/none', '--output=x.png'], 'plot: found no /none/metrics.jsonl'),

@@ -8,9 +8,9 @@ import chex
 import jax
 import jax.numpy as jnp
 
-from eimitate import errors
 from eimitate import types
 from eimitate.networks import mlp
+from eimitate.networks import normaliser
 from eimitate.ops import squashed_normal
 
 
@@ -80,7 +80,8 @@ def make_networks(config: NetworksConfig, spec: types.EnvironmentSpec) -> Networ
   Raises:
     InputError: if observations are to be normalised and the spec does not say by what.
   """
-  normalise = _make_normaliser(config, spec)
+  identity = lambda observation: observation
+  normalise = normaliser.make_normaliser(spec) if config.normalise_observations else identity
   action, latent = spec.action_size, config.latent
   inner = lambda hidden, output: mlp.MLP(hidden, output, config.activation)
   head = lambda hidden, output: mlp.MLP(hidden, output, config.activation, config.zero_last_layers)
@@ -125,13 +126,3 @@ def make_networks(config: NetworksConfig, spec: types.EnvironmentSpec) -> Networ
     project=lambda params, latent: apply('projector', params, latent),
     predict=lambda params, projection: apply('predictor', params, projection),
   )
-
-
-def _make_normaliser(config, spec):
-  if not config.normalise_observations:
-    return lambda observation: observation
-  known = len(spec.observation_mean) == len(spec.observation_scale) == spec.observation_size
-  expected = f'{spec.observation_size} numbers each, to normalise observations'
-  errors.check(known, 'observation_mean, observation_scale', 'other sizes', expected)
-  mean, scale = jnp.array(spec.observation_mean), jnp.array(spec.observation_scale)
-  return jnp.vectorize(lambda observation: (observation - mean) / scale, signature='(o)->(o)')

@@ -1,0 +1,34 @@
+"""Behavioural cloning's settings."""
+
+import dataclasses
+
+from eimitate import errors
+
+
+@dataclasses.dataclass(frozen=True)
+class Config:
+  """Everything that behavioural cloning depends on.
+
+  batch_size: state-action pairs per update over all devices.
+  learning_rate, weight_decay: AdamW's.
+  policy: hidden layer sizes.
+  """
+
+  batch_size: int = 256
+  learning_rate: float = 1e-3
+  weight_decay: float = 1e-4
+  policy: tuple[int, ...] = (256, 256)
+
+  @property
+  def shared_rows(self) -> int:
+    """Rows of the batch that devices share evenly."""
+    return self.batch_size
+
+
+def validate(config: Config) -> None:
+  """Raises `InputError` where `config` holds what no agent can be built from."""
+  for field in ('batch_size', 'learning_rate'):
+    value = getattr(config, field)
+    errors.check(value > 0, f'config.{field}', value, 'more than 0')
+  decay = config.weight_decay
+  errors.check(decay >= 0, 'config.weight_decay', decay, '0 or more')
