@@ -48,32 +48,41 @@ def _transition(seed, batch=7):
 
 def test_critic_loss_by_loops():
   networks = _d4pg.make_networks(small(), _SPEC)
-  params, target = networks.init(jax.random.key(0)), networks.init(jax.random.key(1))
   batch = _transition(0)
-  loss = losses.critic_loss(params, target, networks, batch)
-  support = np.linspace(0, 10, 21)
+
+  @jax.jit
+  def evaluate(key):
+    params, target = networks.init(key), networks.init(jax.random.fold_in(key, 1))
+    loss = losses.critic_loss(params, target, networks, batch)
+    action = networks.policy(target, batch.next_observation)
+    following = jax.nn.softmax(networks.critic(target, batch.next_observation, action))
+    predicted = jax.nn.log_softmax(networks.critic(params, batch.observation, batch.action))
+    return loss, following, predicted
+
+  loss, following, predicted = jax.tree.map(np.asarray, evaluate(jax.random.key(0)))
   for b in range(7):
-    action = networks.policy(target, batch.next_observation[b])
-    p = np.asarray(jax.nn.softmax(networks.critic(target, batch.next_observation[b], action)))
     projected = np.zeros(21)
-    for mass, atom in zip(p, support):
+    for mass, atom in zip(following[b], np.linspace(0, 10, 21)):
       position = np.clip(float(batch.reward[b]) + 0.9**5 * atom, 0, 10) / 0.5
       lower = min(int(position), 19)
       projected[lower] += mass * (lower + 1 - position)
       projected[lower + 1] += mass * (position - lower)
-    predicted = np.asarray(
-      jax.nn.log_softmax(networks.critic(params, batch.observation[b], batch.action[b]))
-    )
-    np.testing.assert_allclose(loss[b], -(projected * predicted).sum(), rtol=1e-4)
+    np.testing.assert_allclose(loss[b], -(projected * predicted[b]).sum(), rtol=1e-4)
 
 
 def test_each_loss_trains_its_own_network():
-  networks = _d4pg.make_networks(small(), _SPEC)
-  params, batch = networks.init(jax.random.key(0)), _transition(0)
+  networks, batch = _d4pg.make_networks(small(), _SPEC), _transition(0)
+
+  @jax.jit
+  def gradients(key):
+    params = networks.init(key)
+    critic = lambda params: losses.critic_loss(params, params, networks, batch).mean()
+    policy = lambda params: losses.policy_loss(params, networks, batch.observation).mean()
+    return jax.grad(critic)(params), jax.grad(policy)(params)
+
   norm = lambda tree: sum(float(jnp.abs(x).sum()) for x in jax.tree.leaves(tree))
-  critic = jax.grad(lambda p: losses.critic_loss(p, p, networks, batch).mean())(params)
+  critic, policy = gradients(jax.random.key(0))
   assert norm(critic['critic']) > 0 and norm(critic['policy']) == 0
-  policy = jax.grad(lambda p: losses.policy_loss(p, networks, batch.observation).mean())(params)
   assert norm(policy['critic']) == 0 and norm(policy['policy']) > 0
 
 

@@ -70,7 +70,7 @@ def test_evaluate(workdir, tmp_path):
 def test_benchmark(tmp_path):
   output = tmp_path / 'benchmark.json'
   small = ['--config.batch_size=8', '--config.search.num_simulations=4', '--repeats=1']
-  result = _process('benchmark', '--what=update', f'--json={output}', *small)
+  result = _process('benchmark', '--variant=tuned', f'--json={output}', *small)
   assert result.returncode == 0, result.stderr
   values = json.loads(output.read_text())
   assert {'ms_per_update', 'floor_ms', 'ratio_to_floor', 'devices'} <= set(values)
