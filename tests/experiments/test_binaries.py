@@ -7,8 +7,12 @@ import sys
 import numpy as np
 import pytest
 
+from eimitate import configuration
 from eimitate import demonstrations
+from eimitate import types
+from eimitate.agents import efficient_imitate
 from eimitate.demonstrations import verification
+from experiments import floors
 from experiments import learning_curves
 
 _SMALL = [
@@ -77,6 +81,39 @@ def test_benchmark(tmp_path):
   assert values['ratio_to_floor'] == pytest.approx(values['ms_per_update'] / values['floor_ms'])
 
 
+def test_benchmark_compares_in_one_run(tmp_path):
+  output = tmp_path / 'benchmark.json'
+  arguments = ['--what=replay', '--compare=unroll_steps=40', f'--json={output}', '--repeats=3']
+  result = _process('benchmark', *arguments, f'--profile={tmp_path / "trace"}')
+  assert result.returncode == 0, result.stderr
+  values = json.loads(output.read_text())
+  assert 0 < values['ratio'] < 1 and values['compare'] == 'unroll_steps=40'
+  assert values['floor_ms'] > 0 and values['windows_per_second'] > 0
+  assert list((tmp_path / 'trace').rglob('*.xplane.pb'))
+
+
+@pytest.mark.parametrize('what', ['act', 'environment'])
+def test_benchmark_of_acting(what):
+  result = _process('benchmark', f'--what={what}', '--variant=tuned', '--repeats=1')
+  assert result.returncode == 0, result.stderr
+  assert 'per_second' in result.stdout
+
+
+def test_floor_by_hand():
+  config = configuration.override(
+    efficient_imitate.tuned(),
+    {'batch_size': 4, 'unroll_steps': 1, 'networks.latent': 5, 'networks.dynamics': (7,)}
+    | {'networks.value': (), 'networks.policy': (), 'networks.discriminator': (3,)}
+    | {'networks.value_bins': 11, 'search.num_actions': 2, 'search.num_simulations': 2},
+  )
+  # 2 rows of 3 positions: observation 24 -> 5, 2 x 5 -> 12, and 2 children: 11 -> 7 -> 5,
+  # 11 -> 3 -> 1 and 5 -> 11; then the root's value 5 -> 11.
+  child = 11 * 7 + 7 * 5 + 11 * 3 + 3 + 5 * 11
+  expected = 2 * 6 * (24 * 5 + 2 * 5 * 12 + 2 * child + 5 * 11)
+  spec = types.EnvironmentSpec(24, 6)
+  assert floors.search_flops(config, spec) == expected
+
+
 def test_expert_records_demonstrations_that_replay(tmp_path):
   workdir, output = tmp_path / 'expert', tmp_path / 'cup.npz'
   small = ['--config.agent_steps=250', '--config.updates_per_agent_step=0.02']
@@ -134,6 +171,8 @@ def test_plot_from_workdir_and_csv(workdir, tmp_path):
     ('plot', ['--output=x.png'], '--sources: found none, expected at least one'),
     ('plot', ['--sources=/none', '--output=x.png'], 'plot: found no /none/metrics.jsonl'),
     ('benchmark', ['--what=everything'], "--what: found 'everything', expected update"),
+    ('benchmark', ['--compare=search.kind'], "--compare: found 'search.kind', expected FIELD"),
+    ('benchmark', ['--compare=search.knid=mctx'], 'config.search.knid'),
   ],
 )
 def test_bad_input_is_one_line(binary, arguments, message, tmp_path):

@@ -1,0 +1,94 @@
+"""How fast a workload could be: what it must do over what the machine can do a second."""
+
+import time
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+from eimitate import types
+
+_MATRIX, _COPIED = 1024, 1 << 26
+
+
+def update_flops(config: Any, spec: types.EnvironmentSpec) -> float:
+  """Of one update's matrix products, counted from the network sizes.
+
+  A gradient costs twice its forward pass again.
+  """
+  sizes = _sizes(config, spec)
+  half, steps = config.batch_size // 2, config.unroll_steps
+  agent_rows = (steps + 1) * (sizes['value'] + sizes['policy'])
+  expert_rows = (steps + 1) * sizes['policy']
+  unrolled = sizes['dynamics'] + sizes['project'] + sizes['predict'] + 3 * sizes['discriminate']
+  both_rows = sizes['represent'] + steps * unrolled
+  trained = half * (agent_rows + expert_rows) + 2 * half * both_rows
+  constant = 2 * half * steps * (sizes['represent'] + sizes['project'])
+  return search_flops(config, spec) + 2.0 * (3 * trained + constant)
+
+
+def search_flops(config: Any, spec: types.EnvironmentSpec) -> float:
+  """Of the matrix products of one update's searches.
+
+  Per simulation one edge: policies, discriminator, dynamics and value once. pUCT also evaluates
+  the K children of each root.
+  """
+  sizes, search = _sizes(config, spec), config.search
+  one_ply = search.kind == 'gumbel' and (
+    search.num_simulations == search.num_actions <= search.max_considered_actions
+  )
+  child = sizes['discriminate'] + sizes['dynamics'] + sizes['value']
+  per_root = sizes['represent'] + 2 * sizes['policy']
+  if search.kind in ('mctx', 'node_list') or one_ply:
+    per_root += search.num_actions * child
+  if search.kind == 'gumbel':
+    per_root += sizes['value']
+  if not one_ply:
+    per_root += search.num_simulations * (child + 2 * sizes['policy'])
+  roots = config.batch_size // 2 * (config.unroll_steps + 2)
+  return 2.0 * roots * per_root
+
+
+def matmul_rate(devices: int) -> float:
+  """Operations per second of one large matrix product per device, all at once."""
+  matrices = jnp.full((devices, _MATRIX, _MATRIX), 0.5)
+  products = 8
+
+  def multiply(x):
+    return jax.lax.fori_loop(0, products, lambda _, y: (x @ y) * (1 / _MATRIX), x)
+
+  seconds = _median_seconds(jax.pmap(multiply), matrices)
+  return 2 * devices * products * _MATRIX**3 / seconds
+
+
+def memory_rate() -> float:
+  """Bytes per second, read and written, of adding one to a large array."""
+  array = jnp.zeros(_COPIED // 4)
+  return 2 * _COPIED / _median_seconds(jax.jit(lambda x: x + 1), array)
+
+
+def _median_seconds(function, argument):
+  jax.block_until_ready(function(argument))
+  times = []
+  for _ in range(5):
+    started = time.perf_counter()
+    jax.block_until_ready(function(argument))
+    times.append(time.perf_counter() - started)
+  return float(np.median(times))
+
+
+def _sizes(config, spec):
+  """Multiplications of one row through each network."""
+  networks, latent = config.networks, config.networks.latent
+  dense = lambda *sizes: sum(a * b for a, b in zip(sizes, sizes[1:], strict=False))
+  joint = latent + spec.action_size
+  return {
+    'represent': dense(spec.observation_size, *networks.representation, latent),
+    'dynamics': dense(joint, *networks.dynamics, latent),
+    'value': dense(latent, *networks.value, networks.value_bins),
+    'policy': dense(latent, *networks.policy, 2 * spec.action_size),
+    'discriminate': dense(joint, *networks.discriminator, 1),
+    'project': dense(latent, *networks.projector, networks.projection),
+    'predict': dense(networks.projection, *networks.predictor, networks.projection),
+  }
