@@ -38,7 +38,7 @@ setuptools.setup(
   ],
   extras_require={
     'gpu': ['jax[cuda13]'],
-    'dev': ['pytest', 'hypothesis', 'ruff', 'pyrefly', 'rlax'],
+    'dev': ['pytest', 'pytest-xdist', 'hypothesis', 'ruff', 'pyrefly', 'rlax'],
   },
   classifiers=[
     'Programming Language :: Python :: 3.11',
