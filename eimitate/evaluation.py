@@ -22,6 +22,19 @@ AGENTS = {
   'behavioural_cloning': agents.behavioural_cloning,
 }
 
+# What a run's config.json says: everything that rebuilds its agent.
+_DESCRIPTION = {
+  'agent',
+  'task',
+  'seed',
+  'action_repeat',
+  'agent_config',
+  'config',
+  'demonstrations',
+  'expert_return',
+  'environment_spec',
+}
+
 _SEED = 1_000_000  # Evaluation's episodes are the same for every checkpoint.
 
 
@@ -49,12 +62,15 @@ def load(path: str | os.PathLike, task: str = '') -> Loaded:
     task: if given, what the checkpoint must have been trained on.
 
   Raises:
-    InputError: if there is no checkpoint, or it is of another task or an unknown agent.
+    InputError: if there is no checkpoint, or it is of another task, agent or version.
   """
   checkpoints, step = checkpoints_lib.open_existing(path)
   try:
     texts = checkpoints.restore_config(step)
     description = texts['config']
+    differing = sorted(set(description) ^ _DESCRIPTION)
+    expected = "this version's checkpoints: train again, or use the version that wrote it"
+    errors.check(not differing, 'checkpoint', f'one that differs in {differing}', expected)
     name = description['agent']
     errors.check(name in AGENTS, 'checkpoint agent', repr(name), ' or '.join(AGENTS))
     found = description['task']

@@ -2,6 +2,7 @@
 
 import json
 import pathlib
+import shutil
 
 import jax
 import numpy as np
@@ -87,6 +88,17 @@ def test_checkpoint_rebuilds_alone(trained):
   steps = sorted(int(path.name) for path in (workdir / 'checkpoints').iterdir())
   assert steps == [80, 120]
   assert evaluation.load(workdir / 'checkpoints' / '80').counters['agent_steps'] == 80
+
+
+def test_checkpoint_of_another_version(trained, tmp_path):
+  workdir = tmp_path / 'run'
+  shutil.copytree(trained[0], workdir)
+  for path in (workdir / 'checkpoints').rglob('config/metadata'):
+    description = json.loads(path.read_text())
+    del description['expert_return']
+    path.write_text(json.dumps(description))
+  with pytest.raises(ValueError, match=r"one that differs in \['expert_return'\]"):
+    evaluation.load(workdir)
 
 
 def test_resuming_is_exact(data, trained, tmp_path):
