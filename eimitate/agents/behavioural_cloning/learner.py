@@ -7,6 +7,7 @@ import jax.numpy as jnp
 import optax
 
 from eimitate import types
+from eimitate.agents import learning
 from eimitate.agents.behavioural_cloning import config as config_lib
 from eimitate.networks import mlp
 from eimitate.networks import normaliser
@@ -68,10 +69,7 @@ def make_agent(config: config_lib.Config, spec: types.EnvironmentSpec) -> types.
 
   def update(state, rng_key, replay, demonstrations, axis_name=None):
     del replay
-    devices = 1
-    if axis_name is not None:
-      devices = jax.lax.axis_size(axis_name)
-      rng_key = jax.random.fold_in(rng_key, jax.lax.axis_index(axis_name))
+    rng_key, devices = learning.share(rng_key, axis_name)
     batch = episodes.sample(demonstrations, rng_key, config.batch_size // devices, 0)
     gradient, metrics = jax.grad(loss, has_aux=True)(state.params, batch)
     if axis_name is not None:

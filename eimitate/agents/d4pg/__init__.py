@@ -1,7 +1,6 @@
 """D4PG: distributional deep deterministic policy gradients, from a recorded reward."""
 
 from eimitate.agents.d4pg.config import Config
-from eimitate.agents.d4pg.learner import LearnerState
 from eimitate.agents.d4pg.learner import make_agent
 from eimitate.agents.d4pg.networks import Networks
 from eimitate.agents.d4pg.networks import make_networks
@@ -12,7 +11,6 @@ NEEDS_DEMONSTRATIONS = False
 __all__ = [
   'NEEDS_DEMONSTRATIONS',
   'Config',
-  'LearnerState',
   'Networks',
   'make_agent',
   'make_networks',

@@ -4,7 +4,6 @@ from eimitate.agents.efficient_imitate.config import Config
 from eimitate.agents.efficient_imitate.config import paper
 from eimitate.agents.efficient_imitate.config import released
 from eimitate.agents.efficient_imitate.config import tuned
-from eimitate.agents.efficient_imitate.learner import LearnerState
 from eimitate.agents.efficient_imitate.learner import make_agent
 from eimitate.agents.efficient_imitate.networks import Networks
 from eimitate.agents.efficient_imitate.networks import make_networks
@@ -15,7 +14,6 @@ NEEDS_DEMONSTRATIONS = True
 __all__ = [
   'NEEDS_DEMONSTRATIONS',
   'Config',
-  'LearnerState',
   'Networks',
   'make_agent',
   'make_networks',

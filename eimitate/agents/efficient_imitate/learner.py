@@ -2,7 +2,6 @@
 
 import dataclasses
 import functools
-from typing import NamedTuple
 
 import chex
 import jax
@@ -10,6 +9,7 @@ import jax.numpy as jnp
 import optax
 
 from eimitate import types
+from eimitate.agents import learning
 from eimitate.agents.efficient_imitate import config as config_lib
 from eimitate.agents.efficient_imitate import losses
 from eimitate.agents.efficient_imitate.networks import Networks
@@ -22,15 +22,6 @@ from eimitate.search import Search
 from eimitate.search import make_search
 
 
-class LearnerState(NamedTuple):
-  """params, target_params: trees of arrays; opt_state: optax's; updates: `[]` int32."""
-
-  params: types.Params
-  target_params: types.Params
-  opt_state: optax.OptState
-  updates: jax.Array
-
-
 def make_agent(config: config_lib.Config, spec: types.EnvironmentSpec) -> types.Agent:
   """Builds EfficientImitate for an environment.
 
@@ -39,8 +30,8 @@ def make_agent(config: config_lib.Config, spec: types.EnvironmentSpec) -> types.
     spec: sizes of the environment's observations and actions.
 
   Returns:
-    A `types.Agent` whose state is a `LearnerState` and whose `update` takes two `episodes.Replay`:
-    the agent's and the demonstrations'.
+    A `types.Agent` whose state is a `learning.LearnerState` and whose `update` takes two
+    `episodes.Replay`: the agent's and the demonstrations'.
 
   Raises:
     InputError: if a setting is out of range.
@@ -54,10 +45,7 @@ def make_agent(config: config_lib.Config, spec: types.EnvironmentSpec) -> types.
   optimiser = make_optimiser(config.optimiser)
 
   def init(rng_key):
-    params = networks.init(rng_key)
-    return LearnerState(
-      params, jax.tree.map(jnp.copy, params), optimiser.init(params), jnp.int32(0)
-    )
+    return learning.init(networks.init(rng_key), optimiser)
 
   def act(params, rng_key, observations, temperature, noise=True):
     latent = networks.represent(params, observations)
@@ -161,20 +149,14 @@ def _update(
   config, networks, search, optimiser, state, rng_key, replay, demonstrations, axis_name=None
 ):
   """One gradient step; see `types.Agent.update`."""
-  devices = 1
-  if axis_name is not None:
-    # Devices differ only in what they sample, search and mix.
-    devices = jax.lax.axis_size(axis_name)
-    rng_key = jax.random.fold_in(rng_key, jax.lax.axis_index(axis_name))
+  # Devices differ only in what they sample, search and mix.
+  rng_key, devices = learning.share(rng_key, axis_name)
   half = config.batch_size // 2 // devices
   agent_key, expert_key, search_key, loss_key = jax.random.split(rng_key, 4)
   agent = episodes.sample(replay, agent_key, half, config.unroll_steps)
   expert = episodes.sample(demonstrations, expert_key, half, config.unroll_steps)
 
-  copy_now = state.updates % config.target_update_interval == 0
-  target_params = jax.tree.map(
-    lambda new, old: jnp.where(copy_now, new, old), state.params, state.target_params
-  )
+  target_params = learning.current_target(state, config.target_update_interval)
   targets, search_metrics = make_targets(
     config, networks, search, state.params, target_params, search_key, agent, expert
   )
@@ -193,9 +175,4 @@ def _update(
     axis_name,
   )
   metrics = {**metrics, **search_metrics}
-  if axis_name is not None:
-    gradient, metrics = jax.lax.pmean((gradient, metrics), axis_name)
-  metrics['loss/gradient_norm'] = optax.tree.norm(gradient)
-  step, opt_state = optimiser.update(gradient, state.opt_state, state.params)
-  params = optax.apply_updates(state.params, step)
-  return LearnerState(params, target_params, opt_state, state.updates + 1), metrics
+  return learning.step(state, target_params, optimiser, gradient, metrics, axis_name)

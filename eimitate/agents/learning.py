@@ -1,0 +1,56 @@
+"""What the learners share: their state, a device's share of the work, one optimiser step."""
+
+from typing import NamedTuple
+
+import chex
+import jax
+import jax.numpy as jnp
+import optax
+
+from eimitate import types
+
+
+class LearnerState(NamedTuple):
+  """params, target_params: trees of arrays; opt_state: optax's; updates: `[]` int32."""
+
+  params: types.Params
+  target_params: types.Params
+  opt_state: optax.OptState
+  updates: jax.Array
+
+
+def init(params: types.Params, optimiser: optax.GradientTransformation) -> LearnerState:
+  """The state before the first update; the target is a copy."""
+  return LearnerState(params, jax.tree.map(jnp.copy, params), optimiser.init(params), jnp.int32(0))
+
+
+def share(rng_key: chex.PRNGKey, axis_name: str | None) -> tuple[chex.PRNGKey, int]:
+  """This device's own key, and among how many devices the batch is shared."""
+  if axis_name is None:
+    return rng_key, 1
+  devices = jax.lax.axis_size(axis_name)
+  return jax.random.fold_in(rng_key, jax.lax.axis_index(axis_name)), devices
+
+
+def current_target(state: LearnerState, interval: int) -> types.Params:
+  """The target parameters of this update: copied anew at every `interval` updates."""
+  copy_now = state.updates % interval == 0
+  copy = lambda new, old: jnp.where(copy_now, new, old)
+  return jax.tree.map(copy, state.params, state.target_params)
+
+
+def step(
+  state: LearnerState,
+  target_params: types.Params,
+  optimiser: optax.GradientTransformation,
+  gradient: types.Params,
+  metrics: types.Metrics,
+  axis_name: str | None,
+) -> tuple[LearnerState, types.Metrics]:
+  """Averages gradient and metrics over devices and takes one step; adds `loss/gradient_norm`."""
+  if axis_name is not None:
+    gradient, metrics = jax.lax.pmean((gradient, metrics), axis_name)
+  metrics = {**metrics, 'loss/gradient_norm': optax.tree.norm(gradient)}
+  change, opt_state = optimiser.update(gradient, state.opt_state, state.params)
+  params = optax.apply_updates(state.params, change)
+  return LearnerState(params, target_params, opt_state, state.updates + 1), metrics
