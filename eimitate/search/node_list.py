@@ -15,10 +15,9 @@ import jax.numpy as jnp
 
 from eimitate import types
 from eimitate.ops import squashed_normal
-from eimitate.search import base
-from eimitate.search import puct
-from eimitate.search import root as root_lib
 from eimitate.search import actions as actions_lib
+from eimitate.search import base
+from eimitate.search import root as root_lib
 from eimitate.search import selection
 
 _TIE = 1e-6
@@ -113,7 +112,7 @@ def make_search(config: base.Config, model: base.Model) -> base.Search:
       value=root_value(config, tree),
       actions=root.actions,
       weights=weights,
-      selected=puct.sample_visits(select_key, weights, temperature),
+      selected=root_lib.sample_visits(select_key, weights, temperature),
     )
 
   return search

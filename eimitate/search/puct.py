@@ -25,7 +25,7 @@ def make_search(config: base.Config, model: base.Model) -> base.Search:
       value=root_value(config, tree),
       actions=actions,
       weights=weights,
-      selected=sample_visits(select_key, weights, temperature),
+      selected=root_lib.sample_visits(select_key, weights, temperature),
     )
 
   return search
@@ -71,15 +71,6 @@ def root_value(config: base.Config, tree: mctx.Tree) -> jax.Array:
   if config.count_root:
     return value
   return value * (config.num_simulations + 1) / config.num_simulations
-
-
-def sample_visits(
-  rng_key: chex.PRNGKey, weights: jax.Array, temperature: jax.Array | float
-) -> jax.Array:
-  """Indices `[B]` drawn from weights^(1/temperature), `[B, K]`; the most visited at 0."""
-  logits = jnp.log(weights) / jnp.maximum(temperature, 1e-3)
-  # Visit counts tie often: at temperature 0 the draw is uniform among the most visited.
-  return jax.random.categorical(rng_key, logits).astype(jnp.int32)
 
 
 def _refreshing_loop(lower, upper, body, init):

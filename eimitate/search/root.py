@@ -1,4 +1,4 @@
-"""The root: its children's initial values and the noise on its prior (appendix A.2)."""
+"""The root: its children's initial values, its prior's noise, the action it leads to."""
 
 import chex
 import jax
@@ -40,3 +40,12 @@ def prior(config: base.Config, rng_key: chex.PRNGKey, batch: int, noise: bool) -
   alpha = jnp.full(config.num_actions, config.dirichlet_alpha)
   dirichlet = jax.random.dirichlet(rng_key, alpha, (batch,))
   return (1 - config.dirichlet_fraction) * uniform + config.dirichlet_fraction * dirichlet
+
+
+def sample_visits(
+  rng_key: chex.PRNGKey, weights: jax.Array, temperature: jax.Array | float
+) -> jax.Array:
+  """Indices `[B]` drawn from weights^(1/temperature), `[B, K]`; the most visited at 0."""
+  logits = jnp.log(weights) / jnp.maximum(temperature, 1e-3)
+  # Visit counts tie often: at temperature 0 the draw is uniform among the most visited.
+  return jax.random.categorical(rng_key, logits).astype(jnp.int32)

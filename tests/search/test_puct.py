@@ -104,7 +104,7 @@ def test_no_degenerate_chains():
 def test_temperature():
   weights = jnp.array([[0.5, 0.25, 0.25, 0.0]] * 4000)
   draw = lambda t: (
-    np.bincount(puct.sample_visits(jax.random.key(0), weights, t), minlength=4) / 4000
+    np.bincount(root_lib.sample_visits(jax.random.key(0), weights, t), minlength=4) / 4000
   )
   np.testing.assert_allclose(draw(1.0), [0.5, 0.25, 0.25, 0], atol=0.03)
   np.testing.assert_allclose(draw(0.5), [4 / 6, 1 / 6, 1 / 6, 0], atol=0.03)
