@@ -121,6 +121,11 @@ def validate(config: Config) -> None:
   }
   for field, value in positive.items():
     errors.check(value > 0, f'config.{field}', value, 'more than 0')
+  for field, value in {
+    'target_return': config.target_return,
+    'replay.longest': config.replay.longest,
+  }.items():
+    errors.check(value >= 0, f'config.{field}', value, '0 or more')
   actors = config.actors
   fits = len(actors.temperatures) == len(actors.fractions) > 0 and actors.fractions[0] == 0
   expected = 'as many as config.actors.temperatures, the first one 0'

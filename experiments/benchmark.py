@@ -28,7 +28,9 @@ _WHAT = flags.DEFINE_string('what', 'update', f'What to measure: {", ".join(_KIN
 _PRESET = flags.DEFINE_string('preset', 'state', 'What is observed: state.')
 _VARIANT = flags.DEFINE_string('variant', 'paper', 'Settings: tuned, paper or released.')
 _COMPARE = flags.DEFINE_string(
-  'compare', '', 'FIELD=VALUE: times these settings with that changed as well, in turns.'
+  'compare',
+  '',
+  "FIELD=VALUE of the agent's: times the settings with that changed, too, in turns.",
 )
 _REPEATS = flags.DEFINE_integer('repeats', 5, 'Timed calls; their median counts.', lower_bound=1)
 _ENVIRONMENTS = flags.DEFINE_integer(
@@ -47,8 +49,9 @@ def main() -> None:
   config = command_line.overridden(config, _CONFIG)
   run_config = command_line.part(config, runs.Config)
   parallel.prepare_cpu_devices(run_config.parallel.devices)
-  configs = [config] + ([_changed(config, _COMPARE.value)] if _COMPARE.value else [])
-  agent_configs = [command_line.part(x, agents.efficient_imitate.Config) for x in configs]
+  agent_configs = [command_line.part(config, agents.efficient_imitate.Config)]
+  if _COMPARE.value:
+    agent_configs.append(_changed(agent_configs[0], _COMPARE.value))
   devices = parallel.choose_devices(run_config.parallel.devices, agent_configs[0].shared_rows)
   compared = [_make(x, devices) for x in agent_configs]
   result = measure(compared, _REPEATS.value, len(devices))

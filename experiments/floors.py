@@ -19,12 +19,14 @@ def update_flops(config: Any, spec: types.EnvironmentSpec) -> float:
   """
   sizes = _sizes(config, spec)
   half, steps = config.batch_size // 2, config.unroll_steps
+  projects = config.loss.consistency_space == 'projection'
+  project, predict = (sizes[name] * projects for name in ('project', 'predict'))
   agent_rows = (steps + 1) * (sizes['value'] + sizes['policy'])
-  expert_rows = (steps + 1) * sizes['policy']
-  unrolled = sizes['dynamics'] + sizes['project'] + sizes['predict'] + 3 * sizes['discriminate']
+  expert_rows = (steps + 1) * (sizes['value'] * (config.loss.expert_value > 0) + sizes['policy'])
+  unrolled = sizes['dynamics'] + project + predict + 3 * sizes['discriminate']
   both_rows = sizes['represent'] + steps * unrolled
   trained = half * (agent_rows + expert_rows) + 2 * half * both_rows
-  constant = 2 * half * steps * (sizes['represent'] + sizes['project'])
+  constant = 2 * half * steps * (sizes['represent'] + project)
   return search_flops(config, spec) + 2.0 * (3 * trained + constant)
 
 

@@ -35,27 +35,24 @@ def sample_root_actions(
 
 
 def draw_action(
-  config: base.Config,
   model: base.Model,
   params: types.Params,
-  rng_key: chex.PRNGKey,
   latent: jax.Array,
-  slot: jax.Array,
+  from_bc: jax.Array,
+  noise: jax.Array,
 ) -> jax.Array:
-  """The action in one slot of each node, `[B, A]`, drawn when its edge is first followed.
+  """One action of each node, `[B, A]`, drawn when its edge is first followed.
 
   A slot that no simulation follows is never looked at, so drawing late is the same in distribution
   as drawing all K at expansion, and K times cheaper.
 
   Args:
-    config: search settings.
     model: the model.
     params: its parameters.
-    rng_key: consumed.
     latent: `[B, L]` of the nodes.
-    slot: `[B]` int32 in [0, K).
+    from_bc: `[B]` bool, whether the behaviour-cloning policy draws it.
+    noise: `[B, A]` standard normal.
   """
   policy, bc_policy = model.policies(params, latent)
-  from_bc = (slot >= config.num_actions - config.num_bc_actions)[:, None]
-  chosen = jax.tree.map(lambda p, b: jnp.where(from_bc, b, p), policy, bc_policy)
-  return squashed_normal.from_noise(chosen, jax.random.normal(rng_key, chosen.mean.shape))
+  choose = lambda own, bc: jnp.where(from_bc[:, None], bc, own)
+  return squashed_normal.from_noise(jax.tree.map(choose, policy, bc_policy), noise)

@@ -14,13 +14,11 @@ import jax
 import jax.numpy as jnp
 
 from eimitate import types
-from eimitate.ops import squashed_normal
 from eimitate.search import actions as actions_lib
 from eimitate.search import base
 from eimitate.search import root as root_lib
 from eimitate.search import selection
 
-_TIE = 1e-6
 _NEVER = -1e9
 # The lists grow in steps, so that early simulations look at short ones.
 _GROWTH = (0.25, 0.5, 1.0)
@@ -246,7 +244,7 @@ def descend(
   def choose(key, tried, untried, num_untried):
     """Breaks ties evenly over all actions: whether an untried one wins, and else which child."""
     best = jnp.maximum(highest_of(tried), highest_of(untried))
-    tied_tried, tied_untried = tried >= best - _TIE, untried >= best - _TIE
+    tied_tried, tied_untried = tried >= best - selection.TIE, untried >= best - selection.TIE
     num_tried, num_untried = add(tied_tried), add(jnp.where(tied_untried, num_untried, 0))
     key, bits = jax.lax.rng_bit_generator(key, best.shape)
     uniform = (bits >> 8).astype(jnp.float32) / 2**24
@@ -320,10 +318,7 @@ def expand(
   """
   columns = jnp.arange(tree.parent.shape[1])
   latent = tree.latent[edge.parent, columns]
-  policy, bc_policy = model.policies(params, latent)
-  choose = lambda own, bc: jnp.where(edge.from_bc[:, None], bc, own)
-  policy = jax.tree.map(choose, policy, bc_policy)
-  drawn = squashed_normal.from_noise(policy, noise)
+  drawn = actions_lib.draw_action(model, params, latent, edge.from_bc, noise)
   action = jnp.where((edge.parent == 0)[:, None], root.actions[columns, edge.slot], drawn)
   reward, following = model.step(params, latent, action)
   return Leaf(reward, following, model.value(params, following))

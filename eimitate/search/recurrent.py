@@ -26,7 +26,9 @@ def make_recurrent_fn(config: base.Config, model: base.Model, root_actions: jax.
   """mctx's `recurrent_fn` for trees whose roots hold `root_actions` `[B, K, A]`."""
 
   def recurrent_fn(params, rng_key, slot, embedding):
-    drawn = actions_lib.draw_action(config, model, params, rng_key, embedding.latent, slot)
+    from_bc = slot >= config.num_actions - config.num_bc_actions
+    noise = jax.random.normal(rng_key, (len(slot), root_actions.shape[-1]))
+    drawn = actions_lib.draw_action(model, params, embedding.latent, from_bc, noise)
     at_root = jnp.take_along_axis(root_actions, slot[:, None, None], 1)[:, 0]
     action = jnp.where(embedding.is_root[:, None], at_root, drawn)
     reward, latent = model.step(params, embedding.latent, action)

@@ -12,7 +12,7 @@ import jax.numpy as jnp
 
 from eimitate.search import base
 
-_TIE = 1e-6
+TIE = 1e-6  # Scores this close are equal.
 _SMALLEST_RANGE = 0.01
 
 
@@ -76,7 +76,7 @@ def break_ties(rng_key: chex.PRNGKey, scores: jax.Array) -> jax.Array:
 
   Noise added to the scores would vanish in float32 and always leave the lowest index.
   """
-  tied = scores >= scores.max() - _TIE
+  tied = scores >= scores.max() - TIE
   return jnp.argmax(jnp.where(tied, jax.random.uniform(rng_key, scores.shape), -1)).astype(
     jnp.int32
   )

@@ -149,8 +149,8 @@ def test_drawn_actions_follow_their_slots_policy():
 
   model = models.make_model(0)._replace(policies=policies)
   latent = models.latents(0, 8)
-  slots = jnp.arange(8)
-  drawn = actions_lib.draw_action(_CONFIG, model, None, jax.random.key(0), latent, slots)
-  np.testing.assert_array_equal(drawn[:, 0] < 0, slots >= 6)
+  from_bc = jnp.arange(8) % 3 == 0
+  drawn = actions_lib.draw_action(model, None, latent, from_bc, jnp.zeros((8, 2)))
+  np.testing.assert_array_equal(drawn[:, 0] < 0, from_bc)
   sampled = actions_lib.sample_root_actions(_CONFIG, model, None, jax.random.key(0), latent)
-  np.testing.assert_array_equal(sampled[0, :, 0] < 0, slots >= 6)
+  np.testing.assert_array_equal(sampled[0, :, 0] < 0, jnp.arange(8) >= 6)
