@@ -20,6 +20,9 @@ _CHECKPOINT = flags.DEFINE_string('checkpoint', '', 'A work directory, or one st
 _OUTPUT = flags.DEFINE_string('output', '', 'The npz file to write.')
 _EPISODES = flags.DEFINE_integer('episodes', 20, 'How many.', lower_bound=1)
 _SEED = flags.DEFINE_integer('seed', 0, 'Of the initial states.', lower_bound=0)
+_ACTION_REPEAT = flags.DEFINE_integer(
+  'action_repeat', 0, "Environment steps per action; 0 for the checkpoint's own.", lower_bound=0
+)
 _SPREAD = flags.DEFINE_float(
   'spread', 0.0, 'Uniform noise on initial positions and velocities.', lower_bound=0.0
 )
@@ -28,7 +31,8 @@ _SPREAD = flags.DEFINE_float(
 def main() -> None:
   errors.check(_OUTPUT.value.endswith('.npz'), '--output', repr(_OUTPUT.value), 'a name.npz')
   loaded = evaluation.load(_CHECKPOINT.value)
-  task, repeat = loaded.description['task'], loaded.description['action_repeat']
+  task, trained = loaded.description['task'], loaded.description['action_repeat']
+  repeat = _ACTION_REPEAT.value or trained
   factory = loaded.description['config']['environment']
   errors.check(not factory, 'checkpoint environment', repr(factory), "a task of dm_control's suite")
   environment = environments.make_environment(task, repeat)
@@ -41,8 +45,8 @@ def main() -> None:
     control_timestep=environment.control_timestep,
     provenance=(
       f'{loaded.description["agent"]}, deterministic, after {loaded.counters["env_steps"]} env'
-      f' steps of seed {loaded.description["seed"]}, parameters {_fingerprint(loaded.params)};'
-      f' initial states spread by {_SPREAD.value}'
+      f' steps of seed {loaded.description["seed"]} at action repeat {trained}, parameters'
+      f' {_fingerprint(loaded.params)}; initial states spread by {_SPREAD.value}'
     ),
     versions=recording.versions(),
     seed=_SEED.value,

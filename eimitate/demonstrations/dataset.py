@@ -4,39 +4,25 @@ Episodes stand one after another in each array; `lengths` `[E]` holds their numb
 `observations` `[sum(T + 1), O]` float32, `actions` `[sum(T), A]` float32 in [-1, 1], `rewards` and
 `discounts` `[sum(T)]` float32, `states` `[sum(T + 1), S]` float64 (MuJoCo's integration state) and
 `model_NAME` `[E, ...]`. `metadata` is a JSON string with the fields of `Metadata`.
+
+Where actions are not known `A` is 0, and where the simulator's states are not, `S` is. Rewards that
+are not known are zeros.
 """
 
-from collections.abc import Mapping
 import dataclasses
 import hashlib
 import json
+import math
 import os
 import pathlib
+import zipfile
 
 import numpy as np
 
 from eimitate import errors
 from eimitate import types
-
-
-@dataclasses.dataclass(frozen=True)
-class Metadata:
-  """Where a dataset comes from.
-
-  task: `domain/task`.
-  action_repeat: environment steps per action.
-  control_timestep: seconds per action.
-  provenance: who produced it and how.
-  versions: of the packages that the simulation depends on.
-  seed: of the recording, -1 if it is not known.
-  """
-
-  task: str
-  action_repeat: int
-  control_timestep: float
-  provenance: str
-  versions: Mapping[str, str]
-  seed: int
+from eimitate.demonstrations import schema
+from eimitate.demonstrations.schema import Metadata
 
 
 @dataclasses.dataclass(frozen=True)
@@ -52,6 +38,16 @@ class Dataset:
     """Mean over episodes of the undiscounted sum of rewards."""
     return float(np.mean([episode.trajectory.rewards.sum() for episode in self.episodes]))
 
+  @property
+  def has_actions(self) -> bool:
+    """Whether the episodes say what was done, not only what was seen."""
+    return self.episodes[0].trajectory.actions.shape[1] > 0
+
+  @property
+  def has_states(self) -> bool:
+    """Whether the episodes hold the simulator's states, which a replay needs."""
+    return self.episodes[0].states.shape[1] > 0
+
   def take(self, count: int) -> 'Dataset':
     """The first `count` episodes.
 
@@ -65,17 +61,18 @@ class Dataset:
     return dataclasses.replace(self, episodes=self.episodes[:count])
 
 
-_ARRAYS = ('observations', 'actions', 'rewards', 'discounts', 'states')
-
-
-def shipped_path(task: str) -> pathlib.Path:
+def shipped_path(task: str, action_repeat: int = 0) -> pathlib.Path:
   """Where the package keeps the demonstrations of `domain/task`.
+
+  A task recorded at several action repeats has a file for each other one, `domain_task_xREPEAT`.
 
   Raises:
     InputError: if it ships none.
   """
   folder = pathlib.Path(__file__).parent / 'data'
-  path = folder / f'{task.replace("/", "_")}.npz'
+  name = task.replace('/', '_')
+  path = folder / f'{name}_x{action_repeat}.npz'
+  path = path if path.is_file() else folder / f'{name}.npz'
   shipped = ', '.join(sorted(file.stem for file in folder.glob('*.npz')))
   errors.check(
     path.is_file(),
@@ -87,7 +84,13 @@ def shipped_path(task: str) -> pathlib.Path:
 
 
 def save(path: str | os.PathLike, metadata: Metadata, episodes: list[types.Demonstration]) -> None:
-  """Writes a dataset: to a temporary name first, then renamed."""
+  """Writes a dataset: to a temporary name first, then renamed.
+
+  Raises:
+    InputError: if metadata or episodes are not of this schema; nothing is written then.
+  """
+  schema.check_metadata(metadata)
+  schema.check_episodes(episodes)
   trajectories = [episode.trajectory for episode in episodes]
   arrays = {
     name: np.concatenate([getattr(trajectory, name) for trajectory in trajectories])
@@ -97,12 +100,18 @@ def save(path: str | os.PathLike, metadata: Metadata, episodes: list[types.Demon
   arrays['lengths'] = np.array([len(trajectory.actions) for trajectory in trajectories], np.int64)
   for name in episodes[0].model_fields:
     arrays[f'model_{name}'] = np.stack([episode.model_fields[name] for episode in episodes])
+  schema.check_arrays(arrays)
+  _check_size(path, sum(array.nbytes for array in arrays.values()))
   text = json.dumps(dataclasses.asdict(metadata), sort_keys=True)
   checksum = _checksum(arrays, text)
   temporary = pathlib.Path(f'{path}.partial')
-  with open(temporary, 'wb') as file:
-    np.savez_compressed(file, metadata=text, checksum=checksum, **arrays)
-  os.replace(temporary, path)
+  try:
+    with open(temporary, 'wb') as file:
+      np.savez_compressed(file, metadata=text, checksum=checksum, **arrays)
+    os.replace(temporary, path)
+  except BaseException:
+    temporary.unlink(missing_ok=True)
+    raise
 
 
 def load(path: str | os.PathLike) -> Dataset:
@@ -113,21 +122,12 @@ def load(path: str | os.PathLike) -> Dataset:
       has a wrong shape, type, range or a value that is not finite.
   """
   errors.check(os.path.isfile(path), 'demonstrations', f'no file {path}', 'an npz dataset')
-  try:
-    with np.load(path, allow_pickle=False) as file:
-      arrays = {name: file[name] for name in file.files}
-  except Exception as error:  # Damaged zip files raise almost anything.
-    raise errors.InputError(
-      f'demonstrations: found {path} unreadable ({error}), expected a whole npz dataset'
-    ) from error
-  required = {*_ARRAYS, 'lengths', 'metadata', 'checksum'}
-  missing = sorted(required - set(arrays))
-  errors.check(not missing, 'demonstrations', f'{path} without {missing}', sorted(required))
-  text, checksum = str(arrays.pop('metadata')), str(arrays.pop('checksum'))
+  arrays, text, checksum = _read(path)
   found = _checksum(arrays, text)
-  errors.check(found == checksum, 'demonstrations', f'{path} with checksum {found}', checksum)
-  _check_arrays(arrays)
-  return Dataset(_parse_metadata(text), _split(arrays), checksum)
+  expected = ascii(checksum[:64])
+  errors.check(found == checksum, 'demonstrations', f'{path} with checksum {found}', expected)
+  schema.check_arrays(arrays)
+  return Dataset(schema.parse_metadata(text), _split(arrays), checksum)
 
 
 def with_statistics(dataset: Dataset, spec: types.EnvironmentSpec) -> types.EnvironmentSpec:
@@ -145,9 +145,19 @@ def with_statistics(dataset: Dataset, spec: types.EnvironmentSpec) -> types.Envi
 
 
 def check_matches(
-  dataset: Dataset, task: str, action_repeat: int, spec: types.EnvironmentSpec
+  dataset: Dataset,
+  task: str,
+  action_repeat: int,
+  spec: types.EnvironmentSpec,
+  needs_actions: bool = True,
 ) -> None:
-  """Raises `InputError` unless the dataset was recorded in this task with this repeat."""
+  """Raises `InputError` unless the dataset was recorded in this task with this repeat.
+
+  Args:
+    dataset: the demonstrations.
+    task, action_repeat, spec: the environment's.
+    needs_actions: whether demonstrations without actions are refused too.
+  """
   metadata = dataset.metadata
   errors.check(metadata.task == task, 'demonstrations task', repr(metadata.task), repr(task))
   errors.check(
@@ -156,37 +166,76 @@ def check_matches(
     f'{action_repeat} for the environment',
     f"the demonstrations' {metadata.action_repeat}",
   )
+  errors.check(
+    dataset.has_actions or not needs_actions,
+    'demonstrations actions',
+    'none',
+    'demonstrations with actions, which the agent clones',
+  )
   trajectory = dataset.episodes[0].trajectory
-  sizes = {'observations': spec.observation_size, 'actions': spec.action_size}
+  # Frames are drawn from the states, whatever was observed.
+  sizes = {} if spec.frame else {'observations': spec.observation_size}
+  if dataset.has_actions:
+    sizes['actions'] = spec.action_size
   for name, size in sizes.items():
     found = getattr(trajectory, name).shape[1]
     errors.check(found == size, f'demonstrations {name}', f'size {found}', f"the task's {size}")
 
 
-def _check_arrays(arrays):
-  lengths = arrays['lengths']
-  good = lengths.ndim == 1 and lengths.dtype.kind == 'i' and len(lengths) and lengths.min() >= 1
-  errors.check(bool(good), 'demonstrations lengths', lengths, 'a positive integer per episode')
-  rows = {'observations': 1, 'states': 1, 'actions': 0, 'rewards': 0, 'discounts': 0}
-  for name, extra in rows.items():
-    array, field = arrays[name], f'demonstrations {name}'
-    dtype = np.float64 if name == 'states' else np.float32
-    errors.check(array.dtype == dtype, field, array.dtype, np.dtype(dtype))
-    rank = 1 if name in ('rewards', 'discounts') else 2
-    expected = int(lengths.sum()) + extra * len(lengths)
-    shape_good = array.ndim == rank and len(array) == expected
-    errors.check(shape_good, field, f'shape {array.shape}', f'{expected} rows, rank {rank}')
-    finite = bool(np.isfinite(array).all())
-    errors.check(finite, field, 'NaN or infinite values', 'finite numbers')
-  largest = float(np.abs(arrays['actions']).max())
-  errors.check(largest <= 1, 'demonstrations actions', f'magnitude {largest}', 'at most 1')
+def _read(path):
+  try:
+    _check_declared(path)
+    with np.load(path, allow_pickle=False) as file:
+      arrays = {name: file[name] for name in file.files}
+    required = {*schema.ARRAYS, 'lengths', 'metadata', 'checksum'}
+    missing = sorted(required - set(arrays))
+    errors.check(not missing, 'demonstrations', f'{path} without {missing}', sorted(required))
+    text, checksum = str(arrays.pop('metadata')), str(arrays.pop('checksum'))
+    text.encode()
+    return arrays, text, checksum
+  except errors.InputError:
+    raise
+  except Exception as error:  # Damaged zip files raise almost anything.
+    raise errors.InputError(
+      f'demonstrations: found {path} unreadable ({error}), expected a whole npz dataset'
+    ) from error
+
+
+def _check_declared(path):
+  """Against archives that unpack to more than they weigh, by what their directory says."""
+  with zipfile.ZipFile(path) as archive:
+    entries = archive.infolist()
+    _check_size(path, sum(entry.file_size for entry in entries))
+    for entry in entries:
+      with archive.open(entry) as file:
+        version = np.lib.format.read_magic(file)
+        old = version == (1, 0)
+        header = np.lib.format.read_array_header_1_0 if old else np.lib.format.read_array_header_2_0
+        shape, _, dtype = header(file)
+      # NumPy makes room for what the header says before it reads any of it.
+      errors.check(
+        math.prod(shape) * dtype.itemsize <= entry.file_size,
+        'demonstrations',
+        f'{path} with {entry.filename!a} shorter than its shape {shape}',
+        'a whole npz dataset',
+      )
+
+
+def _check_size(path, size):
+  errors.check(
+    size <= schema.MOST_BYTES,
+    'demonstrations',
+    f'{path} with {size} bytes of arrays',
+    f'at most {schema.MOST_BYTES}',
+  )
 
 
 def _split(arrays):
   lengths = arrays['lengths']
   ends = {0: np.cumsum(lengths)[:-1], 1: np.cumsum(lengths + 1)[:-1]}
   parts = {
-    name: np.split(arrays[name], ends[int(name in ('observations', 'states'))]) for name in _ARRAYS
+    name: np.split(arrays[name], ends[int(name in ('observations', 'states'))])
+    for name in schema.ARRAYS
   }
   fields = [name for name in arrays if name.startswith('model_')]
   return tuple(
@@ -197,17 +246,6 @@ def _split(arrays):
     )
     for i in range(len(lengths))
   )
-
-
-def _parse_metadata(text):
-  names = [field.name for field in dataclasses.fields(Metadata)]
-  try:
-    values = json.loads(text)
-  except json.JSONDecodeError:
-    values = None
-  found = sorted(values) if isinstance(values, dict) else repr(text)
-  errors.check(found == sorted(names), 'demonstrations metadata', found, sorted(names))
-  return Metadata(**values)  # pyrefly: ignore
 
 
 def _checksum(arrays, text):

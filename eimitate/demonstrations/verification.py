@@ -5,6 +5,7 @@ from typing import NamedTuple
 import numpy as np
 
 from eimitate import environments
+from eimitate import errors
 from eimitate import types
 from eimitate.demonstrations.dataset import Dataset
 
@@ -21,9 +22,12 @@ def verify(dataset: Dataset) -> list[Difference]:
   """Replays every episode from its first stored state; one `Difference` each.
 
   Raises:
-    InputError: if the task is unknown or its states do not belong to the task's model.
+    InputError: if the task is unknown, its states do not belong to the task's model, or there are
+      no states or no actions to replay.
   """
   metadata = dataset.metadata
+  for name, known in (('states', dataset.has_states), ('actions', dataset.has_actions)):
+    errors.check(known, f'demonstrations {name}', 'none', 'what a replay needs')
   environment = environments.make_environment(metadata.task, metadata.action_repeat)
   return [_verify_episode(environment, episode) for episode in dataset.episodes]
 

@@ -1,17 +1,25 @@
 import dataclasses
 import json
+import pathlib
+import subprocess
+import sys
+import zipfile
 
 import numpy as np
+from PIL import Image
 import pytest
 
 from eimitate import demonstrations
+from eimitate import errors
 from eimitate import types
 from eimitate.demonstrations import __main__ as command
 from eimitate.demonstrations import dataset as dataset_lib
+from eimitate.demonstrations import schema
+from eimitate.demonstrations import rendering
 from eimitate.demonstrations import verification
 
 _METADATA = demonstrations.Metadata('cartpole/swingup', 8, 0.08, 'a test', {'mujoco': '3'}, 0)
-_SHIPPED = ('cartpole/swingup', 'ball_in_cup/catch')
+_SHIPPED = sorted((pathlib.Path(dataset_lib.__file__).parent / 'data').glob('*.npz'))
 
 
 def _episode(length, seed=0, **fields):
@@ -31,6 +39,14 @@ def _path(tmp_path):
   path = tmp_path / 'data.npz'
   demonstrations.save(path, _METADATA, [_episode(4, 0), _episode(7, 1)])
   return path
+
+
+def _without(episode, *names):
+  """The episode with nothing known of these."""
+  if 'actions' in names:
+    trajectory = episode.trajectory._replace(actions=episode.trajectory.actions[:, :0])
+    episode = episode._replace(trajectory=trajectory)
+  return episode._replace(states=episode.states[:, :0]) if 'states' in names else episode
 
 
 def _rewrite(path, **changed):
@@ -63,6 +79,7 @@ def test_nothing_half_written(path, monkeypatch):
   with pytest.raises(ZeroDivisionError):
     demonstrations.save(path, _METADATA, [_episode(3)])
   assert path.read_bytes() == before
+  assert [file.name for file in path.parent.iterdir()] == [path.name]
 
 
 def test_missing_file(tmp_path):
@@ -141,6 +158,122 @@ def test_wrong_arrays(path, name, array, message):
     demonstrations.load(path)
 
 
+@pytest.mark.parametrize(
+  'name, array, message',
+  [
+    ('lengths', np.array([2**62, 2**62], np.int64), 'lengths: found .*at most the 11 rewards'),
+    ('lengths', np.array([4, 7], np.int8), 'lengths: found int8 .*expected a positive integer'),
+    ('discounts', np.full(11, 2, np.float32), 'discounts: found 2.0 to 2.0, expected 0 to 1'),
+    ('observations', np.zeros((13, 0), np.float32), 'observations: found size 0'),
+    ('model_body_pos', np.ones((1, 3)), r'model_body_pos: found shape \(1, 3\), expected 2 rows'),
+    ('model_body_pos', np.array(['a', 'b']), 'model_body_pos: found <U1, expected numbers'),
+    ('model_body_pos', np.full((2, 3), np.nan), 'model_body_pos: found NaN'),
+  ],
+)
+def test_wrong_arrays_that_would_fail_later(path, name, array, message):
+  _rewrite(path, **{name: array})
+  with pytest.raises(errors.InputError, match=message):
+    demonstrations.load(path)
+
+
+@pytest.mark.parametrize(
+  'field, value',
+  [
+    ('task', 3),
+    ('action_repeat', 0),
+    ('action_repeat', True),
+    ('control_timestep', float('nan')),
+    ('control_timestep', '1'),
+    ('provenance', None),
+    ('versions', ['a']),
+    ('versions', {'a': 1}),
+    ('seed', 1.5),
+  ],
+)
+def test_wrong_metadata(path, field, value):
+  before = path.read_bytes()
+  with pytest.raises(errors.InputError, match=f'demonstrations metadata {field}: found'):
+    demonstrations.save(path, dataclasses.replace(_METADATA, **{field: value}), [_episode(3)])
+  assert path.read_bytes() == before
+  _rewrite(path, metadata=json.dumps(dataclasses.asdict(_METADATA) | {field: value}))
+  with pytest.raises(errors.InputError, match=f'demonstrations metadata {field}: found'):
+    demonstrations.load(path)
+
+
+@pytest.mark.parametrize(
+  'episodes, message',
+  [
+    ([], 'found no episodes'),
+    ([_episode(3, actions=np.full((3, 1), 2, np.float32))], 'magnitude 2.0'),
+    ([_episode(3, actions=np.zeros((3, 1)))], 'actions: found float64'),
+    ([_episode(3, rewards=np.full(3, np.nan, np.float32))], 'rewards: found NaN'),
+    ([_episode(3), _episode(3, actions=np.zeros((3, 0), np.float32))], 'episode 1 actions'),
+    ([_episode(3), _without(_episode(3), 'states')], 'episode 1 states: found shape'),
+    ([_episode(3), _episode(3)._replace(model_fields={})], 'episode 1 model fields'),
+    # Together the rows would be as many as they should.
+    (
+      [
+        _episode(3, observations=np.zeros((5, 5), np.float32)),
+        _episode(3, observations=np.zeros((3, 5), np.float32)),
+      ],
+      'episode 0 observations: found shape',
+    ),
+  ],
+)
+def test_nothing_invalid_is_saved(tmp_path, episodes, message):
+  with pytest.raises(errors.InputError, match=message):
+    demonstrations.save(tmp_path / 'new.npz', _METADATA, episodes)
+  assert not list(tmp_path.iterdir())
+
+
+def test_without_actions_and_states(path):
+  demonstrations.save(path, _METADATA, [_without(_episode(n), 'actions', 'states') for n in (3, 4)])
+  dataset = demonstrations.load(path)
+  assert not dataset.has_actions and not dataset.has_states
+  assert dataset.episodes[1].trajectory.actions.shape == (4, 0)
+  spec = types.EnvironmentSpec(5, 1)
+  dataset_lib.check_matches(dataset, 'cartpole/swingup', 8, spec, needs_actions=False)
+  with pytest.raises(errors.InputError, match='actions: found none, expected demonstrations with'):
+    dataset_lib.check_matches(dataset, 'cartpole/swingup', 8, spec)
+
+
+@pytest.mark.parametrize('name', ['actions', 'states'])
+def test_nothing_to_replay(path, name):
+  dataset = demonstrations.load(path)
+  assert dataset.has_actions and dataset.has_states
+  demonstrations.save(path, _METADATA, [_without(episode, name) for episode in dataset.episodes])
+  with pytest.raises(errors.InputError, match=f'demonstrations {name}: found none'):
+    verification.verify(demonstrations.load(path))
+
+
+def test_bombs(path, monkeypatch):
+  monkeypatch.setattr(schema, 'MOST_BYTES', 2**20)
+  zeros = np.zeros((2**20, 1), np.float32)
+  _rewrite(path)
+  before = path.stat().st_size
+  with np.load(path) as file:
+    arrays = {name: file[name] for name in file.files}
+  with open(path, 'wb') as file:
+    np.savez_compressed(file, **arrays | {'actions': zeros})
+  assert path.stat().st_size < 2 * before
+  with pytest.raises(errors.InputError, match='bytes of arrays, expected at most 1048576'):
+    demonstrations.load(path)
+
+
+def test_a_shape_larger_than_the_file(path):
+  _rewrite(path)
+  with zipfile.ZipFile(path) as archive:
+    parts = {name: archive.read(name) for name in archive.namelist()}
+  small, huge = b'(11,), }' + 12 * b' ', b'(10000000000000,), }'
+  assert small in parts['rewards.npy']
+  parts['rewards.npy'] = parts['rewards.npy'].replace(small, huge)
+  with zipfile.ZipFile(path, 'w') as archive:
+    for name, part in parts.items():
+      archive.writestr(name, part)
+  with pytest.raises(errors.InputError, match="'rewards.npy' shorter than its shape"):
+    demonstrations.load(path)
+
+
 def test_too_few_episodes(path):
   with pytest.raises(ValueError, match='config.num_demonstrations: found 3, expected 1 to 2'):
     demonstrations.load(path).take(3)
@@ -177,10 +310,12 @@ def test_none_shipped():
     demonstrations.shipped_path('cartpole/balance')
 
 
-@pytest.mark.parametrize('task', _SHIPPED)
-def test_shipped_demonstrations_replay_exactly(task):
-  dataset = demonstrations.load(demonstrations.shipped_path(task))
-  assert dataset.metadata.task == task and len(dataset.episodes) == 20
+@pytest.mark.parametrize('path', _SHIPPED, ids=lambda path: path.stem)
+def test_shipped_demonstrations_replay_exactly(path):
+  dataset = demonstrations.load(path)
+  metadata = dataset.metadata
+  assert demonstrations.shipped_path(metadata.task, metadata.action_repeat) == path
+  assert len(dataset.episodes) == 20
   for difference in verification.verify(dataset):
     assert difference == (0.0, 0.0, 0.0)
 
@@ -198,6 +333,28 @@ def test_verify_command(tmp_path, capsys):
   demonstrations.save(tmp_path / 'wrong.npz', dataset.metadata, [wrong])
   assert command.main(['verify', str(tmp_path / 'wrong.npz')]) == 1
   assert command.main(['verify', str(tmp_path / 'none.npz')]) == 2
+
+
+@pytest.mark.gl
+def test_render_command(tmp_path):
+  path = demonstrations.shipped_path('cartpole/swingup')
+  output = tmp_path / 'shown'
+  arguments = [str(path), f'--output={output}', '--size=32', '--episodes=2']
+  process = [sys.executable, '-m', 'eimitate.demonstrations', 'render', *arguments]
+  result = subprocess.run(process, capture_output=True, text=True, check=False)
+  assert (result.returncode, result.stderr) == (0, '')
+  assert sorted(file.name for file in output.iterdir()) == ['episode_0.gif', 'episode_1.gif']
+  with Image.open(output / 'episode_0.gif') as gif:
+    assert gif.size == (32, 32) and gif.n_frames > 100
+
+
+def test_rendering_needs_states(tmp_path):
+  dataset = demonstrations.load(demonstrations.shipped_path('cartpole/swingup')).take(1)
+  episode = dataset.episodes[0]
+  episode = episode._replace(states=np.zeros((len(episode.states), 0)))
+  demonstrations.save(tmp_path / 'x.npz', dataset.metadata, [episode])
+  with pytest.raises(ValueError, match='demonstrations states: found none, expected states to'):
+    next(rendering.frames(demonstrations.load(tmp_path / 'x.npz'), 8, 8))
 
 
 def test_verify_refuses_states_of_another_model(tmp_path):

@@ -1,0 +1,80 @@
+"""HDF5 files with one group per episode, whose observations may be groups of parts."""
+
+from collections.abc import Mapping
+import os
+
+import numpy as np
+
+from eimitate import errors
+from eimitate.demonstrations.formats import hdf5
+from eimitate.demonstrations.formats import steps
+
+_Parts = Mapping[str, np.ndarray]
+
+
+def read(
+  path: str | os.PathLike,
+  stem: str,
+  plain: tuple[str, ...],
+  keyed: tuple[str, ...],
+  observation_keys: tuple[str, ...],
+) -> list[tuple[str, dict[str, np.ndarray]]]:
+  """Names and arrays of the episodes, in numeric order; a group without arrays is none.
+
+  Args:
+    path: the file.
+    stem: what stands before the number in the name of an episode's group, `data/demo_`.
+    plain: names of arrays in it.
+    keyed: names of arrays, or of groups of arrays `[T, ...]`, which are joined to `[T, O]`.
+    observation_keys: slash-separated names of the parts in a keyed group, in this order; empty for
+      all in the order of the first episode's first keyed group.
+
+  Raises:
+    InputError: if the file is damaged or a part is missing.
+  """
+  parent = stem.rpartition('/')[0]
+  below = hdf5.with_parents(observation_keys) if observation_keys else '.+'
+  inside = f'({"|".join(keyed)})(/({below}))?|({"|".join(plain)})(/.+)?'
+  found = hdf5.read(path, rf'(?s){parent}|{stem}[0-9]{{1,9}}(/({inside}))?')
+  episodes: dict[int, dict[str, dict[str, np.ndarray]]] = {}
+  names = {}
+  for name, array in found.items():
+    errors.check(name.startswith(stem), ascii(name), 'an array', 'a group')
+    number, _, rest = name.removeprefix(stem).partition('/')
+    field, _, part = rest.partition('/')
+    known = names.setdefault(int(number), stem + number)
+    errors.check(known == stem + number, known, f'also {stem + number}', 'a number once')
+    episodes.setdefault(int(number), {}).setdefault(field, {})[part] = array
+  numbers = sorted(episodes)
+  first = episodes[numbers[0]] if numbers else {}
+  order = dict.fromkeys(keyed, observation_keys or tuple(first.get(keyed[0], ())))
+  return [(names[i], _join(names[i], episodes[i], order)) for i in numbers]
+
+
+def _join(where, fields, order):
+  joined = {}
+  for field, parts in fields.items():
+    if field in order:
+      joined[field] = _join_parts(f'{where}/{field}', parts, order[field])
+    else:
+      errors.check(set(parts) == {''}, f'{where}/{field}', 'a group', 'an array')
+      joined[field] = parts['']
+  return joined
+
+
+def _join_parts(where, parts: _Parts, keys):
+  missing = [key for key in keys if key not in parts]
+  errors.check(not missing, where, _names(parts), f'all of {_names(keys)}')
+  errors.check(len(parts) == len(keys), where, _names(parts), f'only {_names(keys)}')
+  if tuple(keys) == ('',):
+    return parts['']
+  steps.check_rows(where, parts)
+  for key in keys:
+    shape = parts[key].shape
+    good = len(shape) >= 2 and parts[key].size > 0
+    errors.check(good, f'{where}/{key}', f'shape {shape}', 'rows, rank 2 or more')
+  return np.concatenate([parts[key].reshape(len(parts[key]), -1) for key in keys], axis=1)
+
+
+def _names(parts):
+  return ascii([part or 'one array without parts' for part in parts])[:300]

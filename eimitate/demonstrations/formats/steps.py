@@ -1,0 +1,101 @@
+"""From the arrays of one episode, as a source names and types them, to a trajectory.
+
+The arrays are `observations`, `next_observations`, `actions`, `rewards` and `terminations`; all but
+the first may be missing.
+"""
+
+from collections.abc import Mapping
+
+import numpy as np
+
+from eimitate import errors
+from eimitate import types
+
+Arrays = Mapping[str, np.ndarray]
+
+
+def check_rows(where: str, arrays: Arrays) -> int:
+  """How many rows all `arrays` have.
+
+  Raises:
+    InputError: if they do not agree, or one has none to count.
+  """
+  for name, array in arrays.items():
+    errors.check(array.ndim >= 1, f'{where}/{name}', 'a single number', 'one row per step')
+  rows = {name: len(array) for name, array in arrays.items()}
+  errors.check(len(set(rows.values())) == 1, where, f'rows {rows}', 'as many in each')
+  return next(iter(rows.values()))
+
+
+def close(where: str, arrays: Arrays) -> dict[str, np.ndarray]:
+  """Adds the observation after the last action, from `arrays` with `T` rows each.
+
+  It is the last of `next_observations`. Without those nobody knows where the last action led, so
+  the last step goes, and with it a termination; no step may remain.
+
+  Raises:
+    InputError: if the numbers of rows differ.
+  """
+  check_rows(where, arrays)
+  rest = dict(arrays)
+  observations, following = rest.pop('observations'), rest.pop('next_observations', None)
+  if following is None:
+    return {'observations': observations} | {name: array[:-1] for name, array in rest.items()}
+  errors.check(
+    following.shape == observations.shape,
+    f'{where}/next_observations',
+    f'shape {following.shape}',
+    observations.shape,
+  )
+  return {'observations': np.concatenate([observations, following[-1:]])} | rest
+
+
+def to_trajectory(where: str, arrays: Arrays) -> types.Trajectory:
+  """One episode.
+
+  Args:
+    where: what to call it in messages.
+    arrays: `observations` `[T + 1, ...]` of any number type, `actions` `[T, A]` floating point in
+      the source's own units, `rewards` `[T]` and `terminations` `[T]`, true at most at the end.
+      Without actions the trajectory's have width 0, without rewards its are zeros.
+
+  Raises:
+    InputError: on a wrong rank, type or number of rows, or a value that is not finite in float32.
+  """
+  observations = arrays['observations']
+  field = f'{where}/observations'
+  good = observations.ndim >= 2 and len(observations) >= 2 and observations.size > 0
+  expected = 'at least two rows, rank 2 or more'
+  errors.check(good, field, f'shape {observations.shape}', expected)
+  steps = len(observations) - 1
+  actions = arrays.get('actions', np.zeros((steps, 0), np.float32))
+  errors.check(actions.dtype.kind == 'f', f'{where}/actions', actions.dtype, 'floating point')
+  rewards = arrays.get('rewards', np.zeros(steps, np.float32))
+  terminations = arrays.get('terminations', np.zeros(steps, bool))
+  for name, array, rank in (
+    ('actions', actions, 2),
+    ('rewards', rewards, 1),
+    ('terminations', terminations, 1),
+  ):
+    good = array.ndim == rank and len(array) == steps
+    expected = f'{steps} rows ({steps + 1} observations), rank {rank}'
+    errors.check(good, f'{where}/{name}', f'shape {array.shape}', expected)
+  ended = _to_float32(f'{where}/terminations', terminations) != 0
+  early = np.flatnonzero(ended[:-1])
+  found = f'true after step {early[0] if len(early) else 0} of {steps}'
+  errors.check(not len(early), f'{where}/terminations', found, 'only at the end of an episode')
+  return types.Trajectory(
+    _to_float32(field, observations).reshape(steps + 1, -1),
+    _to_float32(f'{where}/actions', actions),
+    _to_float32(f'{where}/rewards', rewards),
+    1 - ended.astype(np.float32),
+  )
+
+
+def _to_float32(field, array):
+  errors.check(array.dtype.kind in 'biuf', field, array.dtype, 'numbers')
+  with np.errstate(over='ignore'):
+    result = array.astype(np.float32)
+  finite = bool(np.isfinite(result).all())
+  errors.check(finite, field, 'NaN, infinite or huge values', 'finite numbers in float32')
+  return result
