@@ -3,13 +3,18 @@
 import importlib
 
 import dm_env
+import numpy as np
 
 from eimitate import errors
 from eimitate import types
+from eimitate.environments import gl
+from eimitate.environments import tasks
 from eimitate.environments.canonical import Canonical
 
 
-def make_environment(task: str, action_repeat: int, factory: str = '') -> Canonical:
+def make_environment(
+  task: str, action_repeat: int, factory: str = '', frame_size: int = 0
+) -> Canonical:
   """Builds an environment.
 
   Args:
@@ -18,40 +23,46 @@ def make_environment(task: str, action_repeat: int, factory: str = '') -> Canoni
     factory: empty, or `module:function`, a function without arguments that returns a
       `dm_env.Environment`. If that has a `seed(int)` method it is called before every episode,
       which makes runs reproducible.
+    frame_size: height and width of the frames to observe, 0 to observe state.
 
   Raises:
-    InputError: on an unknown task or a factory that cannot be called.
+    InputError: on an unknown task or a factory that cannot be called, or if frames cannot be drawn.
   """
+  errors.check(frame_size >= 0, 'config.frame_size', frame_size, '0 or more')
   if factory:
+    expected = "0: frames are drawn of dm_control's suite only"
+    errors.check(not frame_size, 'config.frame_size', frame_size, expected)
     return Canonical(_import_factory(factory)(), action_repeat)
+  if frame_size:
+    gl.prepare()
   # dm_control takes a second to import, and the pure half of the library never needs it.
   from eimitate.environments import suite
 
+  if frame_size:
+    return suite.FramesEnvironment(task, action_repeat, frame_size)
   return suite.SuiteEnvironment(task, action_repeat)
 
 
-def resolve_action_repeat(task: str, action_repeat: int, factory: str = '') -> int:
-  """`action_repeat`, or for 0 the task's own: Table 3 of the paper, else 1."""
-  if action_repeat or factory:
-    return action_repeat or 1
-  from eimitate.environments import suite
-
-  return suite.TASKS[task].action_repeat if task in suite.TASKS else 1
-
-
-def expert_return(task: str) -> float:
-  """The return of the paper's expert on `domain/task` (Table 3); 0 where there is none."""
-  from eimitate.environments import suite
-
-  return suite.TASKS[task].expert_return if task in suite.TASKS else 0.0
+def resolve_action_repeat(
+  task: str, action_repeat: int, factory: str = '', frame_size: int = 0
+) -> int:
+  """`action_repeat`, or for 0 the task's own: Table 3 of the paper, 4 for frames, else 1."""
+  known = tasks.find(task, frame_size > 0)
+  return action_repeat or (known.action_repeat if known and not factory else 1)
 
 
-def environment_spec(environment: dm_env.Environment) -> types.EnvironmentSpec:
-  """The sizes that an agent needs."""
-  return types.EnvironmentSpec(
-    observation_size=environment.observation_spec().shape[0],
-    action_size=environment.action_spec().shape[0],
-  )
+def expert_return(task: str, frame_size: int = 0) -> float:
+  """The return of the paper's expert on `domain/task` (Tables 3, 4); 0 where there is none."""
+  known = tasks.find(task, frame_size > 0)
+  return known.expert_return if known else 0.0
+
+
+def environment_spec(environment: dm_env.Environment, stack: int = 1) -> types.EnvironmentSpec:
+  """The sizes that an agent needs; `stack` frames are seen at once where frames are observed."""
+  observed, actions = environment.observation_spec(), environment.action_spec().shape[0]
+  if observed.dtype == np.uint8:
+    return types.EnvironmentSpec(0, actions, frame=observed.shape, stack=stack)
+  return types.EnvironmentSpec(observed.shape[0], actions)
 
 
 def _import_factory(factory):

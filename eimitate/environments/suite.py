@@ -1,39 +1,23 @@
-"""Tasks of the dm_control suite from state (appendix B, Table 3)."""
+"""Tasks of the dm_control suite, observed as state or as frames."""
 
 from collections.abc import Mapping
 import math
 import os
-from typing import NamedTuple
 
-# Left unset, MuJoCo reaches for a display on import; observations of state need none.
+# Left unset, MuJoCo reaches for a display on import; observations of state need none, and who
+# wants frames calls `gl.prepare` first.
 os.environ.setdefault('MUJOCO_GL', 'disabled')
 
 # pylint: disable=wrong-import-position
 from dm_control import suite
+from dm_env import specs
 import mujoco
 import numpy as np
 
 from eimitate import errors
 from eimitate.environments.canonical import Canonical
+from eimitate.environments.rendering import Renderer
 
-
-class Task(NamedTuple):
-  """action_repeat: environment steps per action; expert_return: the paper's expert."""
-
-  action_repeat: int
-  expert_return: float
-
-
-TASKS: Mapping[str, Task] = {
-  'cartpole/swingup': Task(8, 881.3),
-  'ball_in_cup/catch': Task(4, 920.1),
-  'reacher/easy': Task(4, 911.4),
-  'finger/spin': Task(4, 574.2),
-  'walker/walk': Task(4, 865.6),
-  'cheetah/run': Task(4, 607.3),
-  'hopper/hop': Task(4, 300.0),
-  'humanoid/walk': Task(2, 782.8),
-}
 
 # The model's fields that some task draws anew in every episode.
 MODEL_FIELDS = ('body_pos', 'body_quat', 'geom_pos', 'site_pos')
@@ -53,6 +37,7 @@ class SuiteEnvironment(Canonical):
     domain, name = task.split('/')
     self._suite = suite.load(domain, name, task_kwargs={'random': seed})
     super().__init__(self._suite, action_repeat)
+    self._renderers = {}
 
   @property
   def control_timestep(self) -> float:
@@ -77,7 +62,7 @@ class SuiteEnvironment(Canonical):
     return state, {name: getattr(model, name).copy() for name in MODEL_FIELDS}
 
   def restore(self, state: np.ndarray, model_fields: Mapping[str, np.ndarray]) -> np.ndarray:
-    """Puts the simulator exactly where `save` was called; returns the observation `[O]`.
+    """Puts the simulator exactly where `save` was called; returns what is observed.
 
     Raises:
       InputError: if state or fields do not belong to this model.
@@ -95,8 +80,23 @@ class SuiteEnvironment(Canonical):
     mujoco.mj_setState(model, data, state, mujoco.mjtState.mjSTATE_INTEGRATION)
     # Without this the derived quantities are those of the state before: errors of 5e-3 and more.
     mujoco.mj_step1(model, data)
+    return self.observe()
+
+  def observe(self) -> np.ndarray:
+    """What is observed of the current state."""
     observation = self._suite.task.get_observation(self._suite.physics)
     return np.concatenate([np.ravel(x) for x in observation.values()]).astype(np.float32)
+
+  def render(self, height: int, width: int) -> np.ndarray:
+    """What the first camera sees of the current state, `[height, width, 3]` uint8.
+
+    `gl.prepare` must have been called before this module was imported.
+    """
+    size = (height, width)
+    physics = self._suite.physics
+    if size not in self._renderers:
+      self._renderers[size] = Renderer(physics.model.ptr, height, width)
+    return self._renderers[size].render(physics.data.ptr)
 
   def perturb(self, state: np.ndarray, rng: np.random.Generator, spread: float) -> np.ndarray:
     """`state` `[S]` with uniform noise in [-spread, spread] on all positions and velocities."""
@@ -114,3 +114,27 @@ class SuiteEnvironment(Canonical):
   def state_size(self) -> int:
     """`S`, the length of MuJoCo's integration state."""
     return mujoco.mj_stateSize(self._suite.physics.model.ptr, mujoco.mjtState.mjSTATE_INTEGRATION)
+
+
+class FramesEnvironment(SuiteEnvironment):
+  """A suite task observed as frames of its first camera; `gl.prepare` must have been called."""
+
+  def __init__(self, task: str, action_repeat: int, size: int, seed: int = 0):
+    """Loads `domain/task`; frames are `[size, size, 3]` uint8.
+
+    Raises:
+      InputError: if the suite has no such task.
+    """
+    self._size = size
+    super().__init__(task, action_repeat, seed)
+
+  def observation_spec(self) -> specs.Array:
+    """`[size, size, 3]` uint8."""
+    return specs.Array((self._size, self._size, 3), np.uint8, 'frame')
+
+  def observe(self) -> np.ndarray:
+    """The frame of the current state."""
+    return self.render(self._size, self._size)
+
+  def _flatten(self, timestep):
+    return timestep._replace(observation=self.observe())

@@ -59,7 +59,7 @@ def test_exact_restore_in_another_environment(task):
 def test_seeded_episodes_depend_on_nothing_before():
   environment = environments.make_environment('ball_in_cup/catch', 4)
   zero = lambda observations: np.zeros((len(observations), 2))
-  a, b, c = (acting.collect_episodes(zero, [environment], [seed])[0] for seed in (5, 6, 5))
+  a, b, c = (acting.collect_episodes(zero, [environment], [seed])[0][0] for seed in (5, 6, 5))
   np.testing.assert_array_equal(a.observations, c.observations)
   assert (a.observations != b.observations).any()
 
@@ -67,7 +67,7 @@ def test_seeded_episodes_depend_on_nothing_before():
 def test_own_environment_is_made_canonical():
   environment = environments.make_environment('point', 3, _FACTORY)
   assert environments.environment_spec(environment)[:2] == (2, 1)
-  [trajectory] = acting.collect_episodes(lambda o: np.ones((1, 1)), [environment], [0])
+  [trajectory], _ = acting.collect_episodes(lambda o: np.ones((1, 1)), [environment], [0])
   # Actions of 1 become 4: 0.2 a step, 20 steps in repeats of 3; the last repeat is cut short.
   assert trajectory.actions.shape == (7, 1)
   np.testing.assert_allclose(np.ptp(trajectory.observations[:, 0]), 4.0, rtol=1e-5)
@@ -83,9 +83,47 @@ def test_episodes_of_different_lengths_and_termination():
       return timestep
 
   made = [environments.make_environment('point', 1, _FACTORY), environments.Canonical(Far())]
-  trajectories = acting.collect_episodes(lambda o: np.array([[0.0], [1.0]]), made, [0, 0])
+  trajectories, _ = acting.collect_episodes(lambda o: np.array([[0.0], [1.0]]), made, [0, 0])
   assert [len(trajectory.actions) for trajectory in trajectories] == [20, 2]
   assert trajectories[1].discounts[-1] == 0 and trajectories[0].discounts[-1] == 1
+
+
+class Failing(fakes.PointMass):
+  """Diverges or raises at its third step, or never begins."""
+
+  def __init__(self, how):
+    super().__init__()
+    self._how = how
+
+  def reset(self):
+    if self._how == 'reset':
+      raise OSError('no licence')
+    return super().reset()
+
+  def step(self, action):
+    timestep = super().step(action)
+    if self._steps < 3:
+      return timestep
+    if self._how == 'raise':
+      raise RuntimeError('physics')
+    return timestep._replace(reward=np.nan)
+
+
+def test_a_failing_environment_costs_its_own_episode_only(caplog):
+  made = [fakes.PointMass(), Failing('raise'), Failing('diverge'), Failing('reset')]
+  made = [environments.Canonical(environment) for environment in made]
+  collected = acting.collect_episodes(lambda o: np.zeros((4, 1)), made, range(4))
+  lengths = [len(x.actions) if x else None for x in collected.trajectories]
+  assert lengths == [20, 2, 2, None] and collected.failures == 3
+  cut = collected.trajectories[1]
+  assert cut.observations.shape == (3, 2) and cut.discounts[-1] == 1
+  assert 'RuntimeError: physics' in caplog.text and 'not finite' in caplog.text
+
+
+def test_nothing_but_failures_is_an_error():
+  made = [environments.Canonical(Failing('reset')) for _ in range(2)]
+  with pytest.raises(RuntimeError, match='every environment failed before a step'):
+    acting.collect_episodes(lambda o: np.zeros((2, 1)), made, range(2))
 
 
 @pytest.mark.parametrize(

@@ -6,6 +6,7 @@ The dataclass defaults are the paper's (state: appendix A.1.1, A.2 and Table 1);
 
 import dataclasses
 
+from eimitate import configuration
 from eimitate import errors
 from eimitate.agents.efficient_imitate.losses import LossConfig
 from eimitate.agents.efficient_imitate.networks import NetworksConfig
@@ -35,6 +36,8 @@ class Config:
   target_discriminator: rewards in value targets come from the target network, else from the
     online one (an ablation of the paper).
   reanalyse_noise, evaluation_noise: root noise in the learner's searches and in evaluation.
+  shift, intensity: augmentation of the learner's frames: pixels that they are moved by at most, and
+    spread of the factor that they are multiplied by; 0 for none.
   """
 
   batch_size: int = 256
@@ -44,6 +47,8 @@ class Config:
   target_discriminator: bool = True
   reanalyse_noise: bool = False
   evaluation_noise: bool = False
+  shift: int = 4
+  intensity: float = 0.05
   search: SearchConfig = SearchConfig()
   networks: NetworksConfig = NetworksConfig()
   loss: LossConfig = LossConfig()
@@ -55,13 +60,36 @@ class Config:
     return self.batch_size // 2
 
 
-def paper() -> Config:
-  """The paper's settings for state observations."""
-  return Config()
+# What differs where frames are observed (appendix A.1.2 and Table 2).
+_FRAMES = {
+  'batch_size': 128,
+  'networks.encoder': (32, 32, 32, 32),
+  'networks.dynamics_activation': 'relu',
+  'networks.value': (100, 100),
+  'networks.policy': (100, 100),
+  'networks.discriminator': (100,),
+  'networks.activation': 'relu',
+  'networks.projection': 1024,
+  'networks.projector': (1024, 1024),
+  'networks.predictor': (512,),
+  'networks.batch_norm': True,
+  'networks.value_limit': 40.0,
+  'loss.consistency': 20.0,
+  'optimiser.learning_rate': 0.02,
+}
 
 
-def released() -> Config:
+def paper(frames: bool = False) -> Config:
+  """The paper's settings, for state observations or for frames."""
+  return configuration.override(Config(), _FRAMES if frames else {})
+
+
+def released(frames: bool = False) -> Config:
   """The released code's settings, where they differ from the paper's."""
+  if frames:
+    settings = {'loss.value': 0.5, 'networks.activation': 'elu', 'networks.zero_last_layers': False}
+    settings |= {'reanalyse_noise': True, 'evaluation_noise': True}
+    return configuration.override(Config(), _FRAMES | settings)
   config = Config(reanalyse_noise=True, evaluation_noise=True)
   return dataclasses.replace(
     config,
@@ -80,8 +108,25 @@ def released() -> Config:
   )
 
 
-def tuned() -> Config:
+def tuned(frames: bool = False) -> Config:
   """What learns best in our hands; the curves are in experiments/results/."""
+  config = _tuned()
+  if not frames:
+    return config
+  # An encoder makes latents nonlinear whatever follows: they are compared as in the paper.
+  kept = {
+    'networks.latent': 128,
+    'networks.representation': (),
+    'networks.residual_dynamics': False,
+    'networks.normalise_observations': False,
+    'networks.value_limit': config.networks.value_limit,
+    'loss.consistency_space': 'projection',
+    'optimiser.learning_rate': config.optimiser.learning_rate,
+  }
+  return configuration.override(config, _FRAMES | kept)
+
+
+def _tuned() -> Config:
   config = Config(batch_size=128, target_update_interval=100, reanalyse_noise=True)
   return dataclasses.replace(
     config,
@@ -133,6 +178,7 @@ _CHOICES = {
   'loss.consistency_target': ('online', 'target'),
   'optimiser.name': ('sgd', 'adam'),
   'networks.activation': tuple(mlp.ACTIVATIONS),
+  'networks.dynamics_activation': ('identity', 'relu'),
   'networks.projector_activation': tuple(mlp.ACTIVATIONS),
 }
 _POSITIVE = (
@@ -154,6 +200,9 @@ def validate(config: Config) -> None:
   for field in _POSITIVE:
     value = _get(config, field)
     errors.check(value > 0, f'config.{field}', value, 'more than 0')
+  for field in ('shift', 'intensity'):
+    value = getattr(config, field)
+    errors.check(value >= 0, f'config.{field}', value, '0 or more')
   errors.check(config.batch_size % 2 == 0, 'config.batch_size', config.batch_size, 'an even number')
   errors.check(0 <= config.discount < 1, 'config.discount', config.discount, 'in [0, 1)')
   bins = config.networks.value_bins

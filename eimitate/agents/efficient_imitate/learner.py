@@ -14,6 +14,7 @@ from eimitate.agents.efficient_imitate import config as config_lib
 from eimitate.agents.efficient_imitate import losses
 from eimitate.agents.efficient_imitate.networks import Networks
 from eimitate.agents.efficient_imitate.networks import make_networks
+from eimitate.ops import augmentation
 from eimitate.ops import value_bins
 from eimitate.replay import episodes
 from eimitate.rewards import adversarial
@@ -44,8 +45,8 @@ def make_agent(config: config_lib.Config, spec: types.EnvironmentSpec) -> types.
   acting_search = make_search(dataclasses.replace(config.search, kind=acting_kind), model)
   optimiser = make_optimiser(config.optimiser)
 
-  def init(rng_key):
-    return learning.init(networks.init(rng_key), optimiser)
+  def init(rng_key, params=None):
+    return learning.init(networks.init(rng_key) if params is None else params, optimiser)
 
   def act(params, rng_key, observations, temperature, noise=True):
     latent = networks.represent(params, observations)
@@ -59,8 +60,11 @@ def make_agent(config: config_lib.Config, spec: types.EnvironmentSpec) -> types.
     init=init,
     act=act,
     act_greedily=act_greedily,
-    update=functools.partial(_update, config, networks, search, optimiser),
+    update=functools.partial(_update, config, networks, search, optimiser, spec.stack),
     params=lambda state: state.params,
+    init_replay=functools.partial(episodes.init, spec),
+    add=episodes.add,
+    reshard=episodes.reshard,
   )
 
 
@@ -91,7 +95,10 @@ def make_optimiser(config: config_lib.OptimiserConfig) -> optax.GradientTransfor
   )
   return optax.chain(
     optax.clip_by_global_norm(config.max_gradient_norm),
-    optax.add_decayed_weights(config.weight_decay),
+    # All but the statistics of batch normalisation.
+    optax.add_decayed_weights(
+      config.weight_decay, lambda params: {name: name != 'statistics' for name in params}
+    ),
     rule,
   )
 
@@ -145,23 +152,40 @@ def make_targets(
   return jax.lax.stop_gradient(targets), metrics
 
 
+def augment(config: config_lib.Config, rng_key: chex.PRNGKey, frames: jax.Array) -> jax.Array:
+  """Frames `[M, T, H, W, C]` uint8 as numbers about [0, 1], each moved and scaled (Table 2)."""
+  shift_key, intensity_key = jax.random.split(rng_key)
+  flat = frames.reshape((-1,) + frames.shape[2:])
+  if config.shift:
+    flat = augmentation.random_shift(shift_key, flat, config.shift)
+  flat = flat / 255
+  if config.intensity:
+    flat = augmentation.random_intensity(intensity_key, flat, config.intensity)
+  return flat.reshape(frames.shape)
+
+
 def _update(
-  config, networks, search, optimiser, state, rng_key, replay, demonstrations, axis_name=None
+  config, networks, search, optimiser, stack, state, rng_key, replay, demonstrations, axis_name=None
 ):
   """One gradient step; see `types.Agent.update`."""
   # Devices differ only in what they sample, search and mix.
   rng_key, devices = learning.share(rng_key, axis_name)
   half = config.batch_size // 2 // devices
   agent_key, expert_key, search_key, loss_key = jax.random.split(rng_key, 4)
-  agent = episodes.sample(replay, agent_key, half, config.unroll_steps)
-  expert = episodes.sample(demonstrations, expert_key, half, config.unroll_steps)
+  agent_shift_key, expert_shift_key = jax.random.split(jax.random.fold_in(rng_key, 4))
+  agent = episodes.sample(replay, agent_key, half, config.unroll_steps, stack)
+  expert = episodes.sample(demonstrations, expert_key, half, config.unroll_steps, stack)
+
+  if agent.observations.dtype == jnp.uint8:
+    agent = agent._replace(observations=augment(config, agent_shift_key, agent.observations))
+    expert = expert._replace(observations=augment(config, expert_shift_key, expert.observations))
 
   target_params = learning.current_target(state, config.target_update_interval)
   targets, search_metrics = make_targets(
     config, networks, search, state.params, target_params, search_key, agent, expert
   )
   gradient_fn = jax.grad(losses.total_loss, has_aux=True)
-  gradient, metrics = gradient_fn(
+  gradient, (metrics, statistics) = gradient_fn(
     state.params,
     target_params,
     config.loss,
@@ -175,4 +199,5 @@ def _update(
     axis_name,
   )
   metrics = {**metrics, **search_metrics}
-  return learning.step(state, target_params, optimiser, gradient, metrics, axis_name)
+  state, metrics = learning.step(state, target_params, optimiser, gradient, metrics, axis_name)
+  return state._replace(params=state.params | statistics), replay, metrics

@@ -79,8 +79,8 @@ def total_loss(
   targets: Targets,
   bc_on: jax.Array,
   axis_name: str | None = None,
-) -> tuple[jax.Array, types.Metrics]:
-  """The weighted sum of all terms, over H, and metrics.
+) -> tuple[jax.Array, tuple[types.Metrics, types.Params]]:
+  """The weighted sum of all terms, over H, metrics and changed batch statistics.
 
   Policy, value and BC are summed over h = 0..H, discriminator and penalty over h = 0..H-1,
   consistency over h = 1..H. Each is a mean over its own rows; rows past an episode's end count
@@ -100,7 +100,8 @@ def total_loss(
     axis_name: devices over which the batch's own statistics are taken, if there are several.
 
   Returns:
-    The loss `[]` and a flat dictionary of scalar metrics.
+    The loss `[]`; a flat dictionary of scalar metrics, and what changes in `params` without a
+    gradient: the statistics of batch normalisation.
   """
   half, horizon = agent.action_mask.shape[0], agent.action_mask.shape[1] - 1
   both = jax.tree.map(lambda a, e: jnp.concatenate([a, e]), agent, expert)
@@ -134,11 +135,12 @@ def total_loss(
   following = networks.represent(encoder, both.observations[:, 1 : horizon + 1])
   seen = both.observation_mask[:, 1:-1]
   unexplained = latent_consistency_loss(latents[:, 1:], following, seen, axis_name)
+  statistics = {}
   if config.consistency_space == 'latent':
     consistency_term = unexplained
   else:
-    prediction = networks.predict(params, networks.project(params, latents[:, 1:]))
-    consistency_term = consistency_loss(prediction, networks.project(params, following))
+    prediction, target, statistics = networks.compare(params, latents[:, 1:], following, axis_name)
+    consistency_term = consistency_loss(prediction, target)
 
   pair_mask = (agent.action_mask * expert.action_mask)[:, :horizon]
   terms = {
@@ -179,7 +181,7 @@ def total_loss(
     'value/target_expert': targets.expert_value.mean(),
     'value/target_max': targets.value.max(),
   }
-  return total, metrics
+  return total, (metrics, statistics)
 
 
 def unroll(

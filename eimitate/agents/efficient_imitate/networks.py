@@ -8,7 +8,10 @@ import chex
 import jax
 import jax.numpy as jnp
 
+from eimitate import errors
 from eimitate import types
+from eimitate.networks import batch_norm
+from eimitate.networks import convolutions
 from eimitate.networks import mlp
 from eimitate.networks import normaliser
 from eimitate.ops import squashed_normal
@@ -21,11 +24,15 @@ class NetworksConfig:
   latent: size of the latent state.
   representation, dynamics, value, policy, discriminator: hidden layer sizes; `policy` is also the
     behaviour-cloning policy's.
+  encoder: channels of the convolutions that represent frames; where it is empty vectors are
+    observed, and `representation` represents them.
+  dynamics_activation: of the dynamics' output, `identity` or `relu`.
   residual_dynamics: the dynamics network predicts the latent's change.
   projection: size of the projector's output.
   projector, predictor: hidden layer sizes.
   activation: of all networks but projector and predictor.
   projector_activation: of projector and predictor.
+  batch_norm: whether their layers are normalised over the batch, but for the predictor's last.
   zero_last_layers: value, policies and discriminator start at zero (appendix A.3).
   value_bins: number of bins of the categorical value.
   value_limit: end of their grid, in squashed units.
@@ -39,11 +46,14 @@ class NetworksConfig:
   policy: tuple[int, ...] = (128,)
   discriminator: tuple[int, ...] = (128,)
   residual_dynamics: bool = False
+  encoder: tuple[int, ...] = ()
+  dynamics_activation: str = 'identity'
   projection: int = 128
   projector: tuple[int, ...] = (512,)
   predictor: tuple[int, ...] = (512,)
   activation: str = 'leaky_relu'
   projector_activation: str = 'relu'
+  batch_norm: bool = False
   zero_last_layers: bool = True
   value_bins: int = 401
   value_limit: float = 100.0
@@ -54,13 +64,14 @@ class Networks(NamedTuple):
   """Pure functions of `params`; all batch dimensions lead.
 
   init: `(rng_key) -> params`.
-  represent: `(params, observation [..., O]) -> latent [..., L]`.
+  represent: `(params, observation) -> latent [..., L]`; observations are `[..., O]`, or frames
+    `[..., H, W, C]`, uint8 or in [0, 1].
   dynamics: `(params, latent, action [..., A]) -> latent`.
   value_logits: `(params, latent) -> [..., bins]`.
   policy, bc_policy: `(params, latent) -> SquashedNormal` with fields `[..., A]`.
   discriminate: `(params, latent, action) -> logit [...]`, positive for the expert.
-  project: `(params, latent) -> [..., projection]`.
-  predict: `(params, projection) -> [..., projection]`.
+  compare: `(params, latent, following, axis_name=None) -> Comparison` of predicted latents with
+    represented ones, both `[..., L]`.
   """
 
   init: Callable[[chex.PRNGKey], types.Params]
@@ -70,46 +81,92 @@ class Networks(NamedTuple):
   policy: Callable[[types.Params, jax.Array], squashed_normal.SquashedNormal]
   bc_policy: Callable[[types.Params, jax.Array], squashed_normal.SquashedNormal]
   discriminate: Callable[[types.Params, jax.Array, jax.Array], jax.Array]
-  project: Callable[[types.Params, jax.Array], jax.Array]
-  predict: Callable[[types.Params, jax.Array], jax.Array]
+  compare: Callable[..., 'Comparison']
+
+
+class Comparison(NamedTuple):
+  """Two latents where the consistency term compares them.
+
+  prediction: `[..., projection]` the predictor's, of the projected prediction.
+  target: `[..., projection]` the projected representation.
+  statistics: `{'statistics': ...}`, what takes the place of those in `params`; empty without batch
+    normalisation.
+  """
+
+  prediction: jax.Array
+  target: jax.Array
+  statistics: types.Params
 
 
 def make_networks(config: NetworksConfig, spec: types.EnvironmentSpec) -> Networks:
   """Builds the networks for an environment.
 
   Raises:
-    InputError: if observations are to be normalised and the spec does not say by what.
+    InputError: if observations are to be normalised and the spec does not say by what, or frames
+      are observed without an encoder, or vectors with one.
   """
   identity = lambda observation: observation
   normalise = normaliser.make_normaliser(spec) if config.normalise_observations else identity
   action, latent = spec.action_size, config.latent
   inner = lambda hidden, output: mlp.MLP(hidden, output, config.activation)
   head = lambda hidden, output: mlp.MLP(hidden, output, config.activation, config.zero_last_layers)
-  outer = lambda hidden: mlp.MLP(hidden, config.projection, config.projector_activation)
+  found = 'frames' if spec.frame else 'vectors'
+  fits = bool(spec.frame) == bool(config.encoder)
+  expected = 'channels for frames, () for vectors'
+  errors.check(fits, 'config.networks.encoder', f'{config.encoder} for {found}', expected)
+  encoder = convolutions.Encoder(config.encoder, latent)
+  represent = encoder if spec.frame else inner(config.representation, latent)
+
+  def outer(hidden, normalise_output=False, axis_name=None):
+    sizes = (hidden, config.projection, config.projector_activation)
+    if config.batch_norm:
+      return batch_norm.BatchNormMLP(*sizes, normalise_output, axis_name)
+    return mlp.MLP(*sizes)
+
   modules = {
-    'representation': (inner(config.representation, latent), spec.observation_size),
+    'representation': (represent, *spec.observed),
     'dynamics': (inner(config.dynamics, latent), latent + action),
     'value': (head(config.value, config.value_bins), latent),
     'policy': (head(config.policy, 2 * action), latent),
     'bc_policy': (head(config.policy, 2 * action), latent),
     'discriminator': (head(config.discriminator, 1), latent + action),
-    'projector': (outer(config.projector), latent),
+    'projector': (outer(config.projector, True), latent),
     'predictor': (outer(config.predictor), config.projection),
   }
 
   def init(rng_key):
     keys = jax.random.split(rng_key, len(modules))
-    return {
-      name: module.init(key, jnp.zeros((1, size)))['params']
-      for key, (name, (module, size)) in zip(keys, modules.items())
+    variables = {
+      name: module.init(key, jnp.zeros((1, *shape)))
+      for key, (name, (module, *shape)) in zip(keys, modules.items())
     }
+    params = {name: variable['params'] for name, variable in variables.items()}
+    averages = {name: x['batch_stats'] for name, x in variables.items() if 'batch_stats' in x}
+    return params | ({'statistics': averages} if averages else {})
 
   def apply(name, params, *inputs):
     return modules[name][0].apply({'params': params[name]}, jnp.concatenate(inputs, -1))
 
   def dynamics(params, latent, action):
     output = apply('dynamics', params, latent, action)
-    return latent + output if config.residual_dynamics else output
+    output = latent + output if config.residual_dynamics else output
+    return jax.nn.relu(output) if config.dynamics_activation == 'relu' else output
+
+  def compare(params, latent, following, axis_name=None):
+    statistics = dict(params.get('statistics', {}))
+
+    def normalised(name, module, x):
+      variables = {'params': params[name], 'batch_stats': statistics.get(name, {})}
+      output, changed = module.apply(variables, x, mutable=['batch_stats'])
+      statistics.update({name: changed['batch_stats']} if config.batch_norm else {})
+      return output
+
+    projector = outer(config.projector, True, axis_name)
+    predictor = outer(config.predictor, False, axis_name)
+    projection = normalised('projector', projector, latent)
+    prediction = normalised('predictor', predictor, projection)
+    target = normalised('projector', projector, following)
+    return Comparison(prediction, target, {'statistics': statistics} if statistics else {})
 
   return Networks(
     init=init,
@@ -123,6 +180,5 @@ def make_networks(config: NetworksConfig, spec: types.EnvironmentSpec) -> Networ
     discriminate=lambda params, latent, action: apply('discriminator', params, latent, action)[
       ..., 0
     ],
-    project=lambda params, latent: apply('projector', params, latent),
-    predict=lambda params, projection: apply('predictor', params, projection),
+    compare=compare,
   )

@@ -1,0 +1,48 @@
+"""Frames of a simulation, off-screen and fast: no shadows, reflections or multisampling.
+
+That is ten times faster than dm_control's own renderer on a CPU. A process uses one kind of
+renderer: closing one of these makes the other's later frames wrong, without an error.
+"""
+
+import atexit
+
+import mujoco
+import numpy as np
+
+# Contexts must go before the display does, which MuJoCo closes when the interpreter exits.
+_open = []
+
+
+class Renderer:
+  """Draws one model; call `gl.prepare` first."""
+
+  def __init__(self, model: mujoco.MjModel, height: int, width: int, camera: int = 0):
+    """Makes a context for `model`.
+
+    Args:
+      model: may change later in its numbers, not in its sizes.
+      height, width: of the frames, in pixels.
+      camera: the model's, by number.
+    """
+    model.vis.quality.offsamples = 0
+    # The model's own buffer may be smaller than what is asked for.
+    model.vis.global_.offheight = max(model.vis.global_.offheight, height)
+    model.vis.global_.offwidth = max(model.vis.global_.offwidth, width)
+    self._renderer = mujoco.Renderer(model, height, width)
+    self._camera = camera
+    flags = self._renderer.scene.flags
+    flags[mujoco.mjtRndFlag.mjRND_SHADOW] = 0
+    flags[mujoco.mjtRndFlag.mjRND_REFLECTION] = 0
+    if not _open:
+      atexit.register(_close_all)
+    _open.append(self._renderer)
+
+  def render(self, data: mujoco.MjData) -> np.ndarray:
+    """The frame of the current state, `[height, width, 3]` uint8."""
+    self._renderer.update_scene(data, camera=self._camera)
+    return self._renderer.render()
+
+
+def _close_all():
+  while _open:
+    _open.pop().close()
