@@ -20,7 +20,8 @@ from eimitate import types
 class Rows(NamedTuple):
   """Steps in order; `N` rows.
 
-  observation: `[N, O]`; action: `[N, A]`; reward: `[N]`; discount: `[N]`.
+  observation: `[N, O]`, or `[N, height, width, channels]` uint8: each frame is stored once.
+  action: `[N, A]`; reward: `[N]`; discount: `[N]`.
   has_action: `[N]` bool, false on an episode's last row.
   """
 
@@ -54,7 +55,7 @@ def init(spec: types.EnvironmentSpec, capacity: int) -> Replay:
   """
   errors.check(capacity >= 2, 'replay capacity', f'{capacity} rows', 'at least 2')
   rows = Rows(
-    observation=jnp.zeros((capacity, spec.observation_size)),
+    observation=jnp.zeros((capacity, *spec.stored.shape), spec.stored.dtype),
     action=jnp.zeros((capacity, spec.action_size)),
     reward=jnp.zeros(capacity),
     discount=jnp.zeros(capacity),
@@ -68,7 +69,7 @@ def to_rows(trajectory: types.Trajectory) -> Rows:
   last = lambda x: np.concatenate([x, np.zeros_like(x[:1])])
   length = len(trajectory.actions)
   return Rows(
-    observation=np.asarray(trajectory.observations, np.float32),
+    observation=np.asarray(trajectory.observations),
     action=last(np.asarray(trajectory.actions, np.float32)),
     reward=last(np.asarray(trajectory.rewards, np.float32)),
     discount=last(np.asarray(trajectory.discounts, np.float32)),
@@ -107,7 +108,41 @@ def add(replay: Replay, rows: Rows, count: jax.Array) -> Replay:
   )
 
 
-def sample(replay: Replay, rng_key: chex.PRNGKey, batch_size: int, unroll: int) -> types.Window:
+def reshard(shards: Replay, like: Replay) -> Replay:
+  """The episodes of several rings dealt to another number of rings, oldest first (NumPy).
+
+  Args:
+    shards: `[D, ...]`; episode `n` of the run was dealt to ring `n % D`.
+    like: `[E, ...]` empty rings. Where they are shorter the oldest episodes go.
+
+  Returns:
+    `[E, ...]`.
+  """
+  shards, rings = jax.tree.map(np.array, shards), jax.tree.map(np.array, like)
+  count, capacity = len(shards.cursor), rings.episode.shape[1]
+  for number, shard in sorted(_stored(shards)):
+    old, new = jax.tree.map(lambda x: x[shard], shards), number % len(rings.cursor)
+    order = (np.arange(len(old.episode)) + old.cursor) % len(old.episode)
+    source = order[old.episode[order] == number // count][-capacity:]
+    target = (np.arange(len(source)) + rings.cursor[new]) % capacity
+    for to, rows in zip(rings.rows, old.rows):
+      to[new, target] = rows[source]
+    rings.episode[new, target] = rings.episodes[new]
+    rings.cursor[new] = (rings.cursor[new] + len(source)) % capacity
+    rings.episodes[new] += 1
+  return rings
+
+
+def _stored(shards):
+  """Number in the run, and shard, of every episode of which something is left."""
+  for shard, episode in enumerate(shards.episode):
+    for number in np.unique(episode[episode >= 0]):
+      yield int(number) * len(shards.episode) + shard, shard
+
+
+def sample(
+  replay: Replay, rng_key: chex.PRNGKey, batch_size: int, unroll: int, stack: int = 1
+) -> types.Window:
   """Windows that start at transitions drawn uniformly, with replacement.
 
   Args:
@@ -115,6 +150,7 @@ def sample(replay: Replay, rng_key: chex.PRNGKey, batch_size: int, unroll: int) 
     rng_key: consumed.
     batch_size: `B`.
     unroll: `H`; windows have `H + 1` transitions and `H + 2` observations.
+    stack: frames per observation.
 
   Returns:
     A `types.Window`. Where the episode ends early its masks are 0.
@@ -122,10 +158,10 @@ def sample(replay: Replay, rng_key: chex.PRNGKey, batch_size: int, unroll: int) 
   cumulative = jnp.cumsum(replay.rows.has_action.astype(jnp.int32))
   rank = jax.random.randint(rng_key, (batch_size,), 0, cumulative[-1])
   start = jnp.searchsorted(cumulative, rank, side='right')
-  return gather(replay, start, unroll)
+  return gather(replay, start, unroll, stack)
 
 
-def gather(replay: Replay, start: jax.Array, unroll: int) -> types.Window:
+def gather(replay: Replay, start: jax.Array, unroll: int, stack: int = 1) -> types.Window:
   """The windows that start at rows `start` `[B]`; see `sample`."""
   capacity = len(replay.episode)
   offset = jnp.arange(unroll + 2)[None]
@@ -140,14 +176,30 @@ def gather(replay: Replay, start: jax.Array, unroll: int) -> types.Window:
   observation_mask = in_episode & (reached > 0)
   action_mask = observation_mask & has_action
   last = jnp.sum(observation_mask, 1, keepdims=True) - 1
-  clamped = jnp.take_along_axis(index, jnp.minimum(offset, last), 1)
+  observations = _stacked(replay, start, jnp.minimum(offset, last), stack)
   transitions, mask = index[:, :-1], action_mask[:, :-1]
   keep = lambda x: jnp.where(mask.reshape(mask.shape + (1,) * (x.ndim - 2)), x, 0)
   return types.Window(
-    observations=replay.rows.observation[clamped],
+    observations=observations,
     actions=keep(replay.rows.action[transitions]),
     rewards=keep(replay.rows.reward[transitions]),
     discounts=keep(replay.rows.discount[transitions]),
     observation_mask=observation_mask.astype(jnp.float32),
     action_mask=mask.astype(jnp.float32),
   )
+
+
+def _stacked(replay: Replay, start: jax.Array, offset: jax.Array, stack: int) -> jax.Array:
+  """What is seen `offset` `[B, T]` rows after `start` `[B]`: `stack` rows, along the last axis.
+
+  Where the episode begins within them its first row is repeated.
+  """
+  capacity = len(replay.episode)
+  back = (start[:, None] - jnp.arange(stack)[None]) % capacity
+  earlier = jnp.cumprod(replay.episode[back] == replay.episode[start][:, None], 1).sum(1) - 1
+  age = jnp.arange(stack - 1, -1, -1)
+  seen = jnp.maximum(offset[..., None] - age[None, None], -earlier[:, None, None])
+  rows = replay.rows.observation[(start[:, None, None] + seen) % capacity]
+  # [B, T, stack, ..., C] -> [B, T, ..., stack x C].
+  rows = jnp.moveaxis(rows, 2, -2)
+  return rows.reshape(rows.shape[:-2] + (-1,))

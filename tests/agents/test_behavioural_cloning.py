@@ -22,7 +22,10 @@ def test_clones():
 
   @jax.jit
   def train(state):
-    step = lambda state, key: agent.update(state, key, None, ring)
+    def step(state, key):
+      state, _, metrics = agent.update(state, key, None, ring)
+      return state, metrics
+
     return jax.lax.scan(step, state, jax.random.split(jax.random.key(1), 1000))
 
   state, metrics = train(agent.init(jax.random.key(0)))

@@ -6,6 +6,8 @@ import pytest
 from eimitate import agents
 from eimitate import configuration
 from eimitate import types
+from eimitate.agents.d4pg import experience
+from eimitate.agents.d4pg import learner
 from eimitate.agents.d4pg import losses
 from eimitate.replay import episodes
 
@@ -18,10 +20,13 @@ def small(**overrides):
   return configuration.override(_d4pg.Config(), sizes | {'batch_size': 16} | overrides)
 
 
-def bandit_replay(seed=0, length=30):
+def bandit_replay():
+  return fill(episodes.add, episodes.init(_SPEC, 60), length=30)
+
+
+def fill(add, replay, length, seed=0):
   """One-step episodes of a bandit: the reward is highest at action (0.5, -0.5)."""
   rng = np.random.default_rng(seed)
-  ring = episodes.init(_SPEC, 2 * length)
   actions = rng.uniform(-1, 1, (length, 2)).astype(np.float32)
   for action in actions:
     reward = 1 - np.square(action - np.array([0.5, -0.5])).sum(keepdims=True)
@@ -31,8 +36,13 @@ def bandit_replay(seed=0, length=30):
       reward.astype(np.float32),
       np.zeros(1, np.float32),
     )
-    ring = episodes.add(ring, episodes.to_rows(rows), jnp.int32(2))
-  return ring
+    replay = add(replay, episodes.to_rows(rows), jnp.int32(2))
+  return replay
+
+
+def _carry(updated):
+  state, replay, metrics = updated
+  return (state, replay), metrics
 
 
 def _transition(seed, batch=7):
@@ -67,7 +77,9 @@ def test_critic_loss_by_loops():
       lower = min(int(position), 19)
       projected[lower] += mass * (lower + 1 - position)
       projected[lower + 1] += mass * (position - lower)
-    np.testing.assert_allclose(loss[b], -(projected * predicted[b]).sum(), rtol=1e-4)
+    entropy = -(projected * np.log(np.where(projected > 0, projected, 1))).sum()
+    cross_entropy = -(projected * predicted[b]).sum()
+    np.testing.assert_allclose(loss[b], cross_entropy - entropy, rtol=1e-3)
 
 
 def test_each_loss_trains_its_own_network():
@@ -95,19 +107,20 @@ def test_window_as_one_transition():
   np.testing.assert_array_equal(batch.next_observation, ring.rows.observation[jnp.array([1, 3])])
 
 
-def test_learns_a_bandit():
-  config = small(
-    learning_rate=1e-2, lowest_value=-5.0, highest_value=5.0, num_atoms=51, critic=(32,)
-  )
+@pytest.mark.parametrize('sampling', ['uniform', 'prioritised'])
+def test_learns_a_bandit(sampling):
+  sizes = {'lowest_value': -5.0, 'highest_value': 5.0, 'num_atoms': 51, 'critic': (32,)}
+  config = small(learning_rate=1e-2, sampling=sampling, **sizes)
   agent = _d4pg.make_agent(config, _SPEC)
-  ring = bandit_replay(length=200)
+  replay = fill(agent.add, agent.init_replay(400), length=200)
 
   @jax.jit
   def train(state):
     keys = jax.random.split(jax.random.key(1), 2000)
-    return jax.lax.scan(lambda s, key: agent.update(s, key, ring, None), state, keys)
+    one = lambda carry, key: _carry(agent.update(carry[0], key, carry[1], None))
+    return jax.lax.scan(one, (state, replay), keys)
 
-  state, metrics = train(agent.init(jax.random.key(0)))
+  (state, _), metrics = train(agent.init(jax.random.key(0)))
   actions = agent.act_greedily(
     agent.params(state), jax.random.key(2), jax.random.normal(jax.random.key(3), (50, 3))
   )
@@ -133,8 +146,46 @@ def test_noise_is_the_temperature():
     ({'num_atoms': 1}, 'config.num_atoms: found 1'),
     ({'highest_value': -1.0}, 'config.highest_value: found -1.0'),
     ({'policy': ()}, 'config.policy'),
+    ({'sampling': 'greedy'}, "config.sampling: found 'greedy', expected uniform or"),
+    ({'priority_exponent': 2.0}, 'config.priority_exponent: found 2.0'),
   ],
 )
 def test_bad_settings(overrides, message):
   with pytest.raises(ValueError, match=message.replace('(', r'\(')):
     _d4pg.make_agent(small(**overrides), _SPEC)
+
+
+def test_prioritised_items_are_the_rings_windows():
+  """Both ways to store an episode give the same n-step transitions."""
+  rng = np.random.default_rng(0)
+  trajectory = types.Trajectory(
+    rng.normal(size=(10, 3)).astype(np.float32),
+    rng.uniform(-1, 1, (9, 2)).astype(np.float32),
+    rng.uniform(size=9).astype(np.float32),
+    np.ones(9, np.float32),
+  )
+  rows = episodes.pad_rows(episodes.to_rows(trajectory), 14)
+  kinds = [experience.make_experience(small(sampling=x), _SPEC) for x in ('uniform', 'prioritised')]
+  ring, items = (kind.add(kind.init(40), rows, jnp.int32(10)) for kind in kinds)
+  expected = losses.from_window(episodes.gather(ring, jnp.arange(9), 4), 0.99, 1.0)
+  assert int((items.priority > 0).sum()) == 9
+  for stored, wanted in zip(items.items, expected, strict=True):
+    np.testing.assert_allclose(stored[:9], wanted, rtol=1e-6)
+
+
+def test_an_update_changes_the_priorities_of_what_it_saw():
+  agent = _d4pg.make_agent(small(sampling='prioritised', batch_size=4), _SPEC)
+  before = fill(agent.add, agent.init_replay(64), length=32)
+  _, after, _ = jax.jit(agent.update)(
+    agent.init(jax.random.key(0)), jax.random.key(1), before, None
+  )
+  changed = int((before.priority != after.priority).sum())
+  assert 1 <= changed <= 4
+  for old, new in zip(before.items, after.items, strict=True):
+    np.testing.assert_array_equal(old, new)
+
+
+def test_importance_weights_by_hand():
+  weights = learner.importance_weights(jnp.array([0.25, 1.0, 4.0]), 0.5)
+  np.testing.assert_allclose(weights, [1.0, 0.5, 0.25], rtol=1e-6)
+  np.testing.assert_array_equal(learner.importance_weights(jnp.ones(3), 0.4), 1)

@@ -61,7 +61,7 @@ def test_updates_and_acts(variant):
   state = agent.init(jax.random.key(0))
   update = jax.jit(agent.update)
   for i in range(3):
-    state, metrics = update(state, jax.random.key(i), replay(0), replay(1))
+    state, _, metrics = update(state, jax.random.key(i), replay(0), replay(1))
   assert int(state.updates) == 3
   assert all(np.isfinite(value) for value in metrics.values())
   observations = jnp.zeros((5, 3))
@@ -77,7 +77,7 @@ def test_target_network_is_copied_at_its_interval():
   state = agent.init(jax.random.key(0))
   history = [state]
   for i in range(4):
-    state, _ = jax.jit(agent.update)(state, jax.random.key(i), replay(0), replay(1))
+    state, _, _ = jax.jit(agent.update)(state, jax.random.key(i), replay(0), replay(1))
     history.append(state)
   same = lambda a, b: all(jax.tree.leaves(jax.tree.map(lambda x, y: bool((x == y).all()), a, b)))
   assert same(history[1].target_params, history[0].params)
@@ -247,3 +247,91 @@ def test_each_ablation_is_one_field():
   }
   for field, value in ablations.items():
     _ei.make_agent(configuration.override(base, {field: value}), _SPEC)
+
+
+_FRAMES = types.EnvironmentSpec(0, 2, frame=(16, 16, 3), stack=2)
+
+
+def small_image(**overrides):
+  settings = {'networks.encoder': (4, 4), 'networks.batch_norm': True, 'loss.consistency': 20.0}
+  return small('paper', **settings, **{'networks.dynamics_activation': 'relu'}, **overrides)
+
+
+def frames_replay(seed, lengths=(6, 9)):
+  rng = np.random.default_rng(seed)
+  ring = episodes.init(_FRAMES, 40)
+  for length in lengths:
+    trajectory = types.Trajectory(
+      rng.integers(0, 256, (length + 1, 16, 16, 3)).astype(np.uint8),
+      rng.uniform(-1, 1, (length, 2)).astype(np.float32),
+      np.zeros(length, np.float32),
+      np.ones(length, np.float32),
+    )
+    ring = episodes.add(ring, episodes.to_rows(trajectory), jnp.int32(length + 1))
+  return ring
+
+
+def test_frames_update_and_act():
+  agent = _ei.make_agent(small_image(), _FRAMES)
+  state = agent.init(jax.random.key(0))
+  updated, _, metrics = jax.jit(agent.update)(
+    state, jax.random.key(1), frames_replay(0), frames_replay(1)
+  )
+  assert all(np.isfinite(value) for value in metrics.values())
+  for name in ('representation', 'dynamics', 'projector', 'predictor', 'statistics'):
+    changed = jax.tree.map(
+      lambda a, b: bool((a != b).any()), updated.params[name], state.params[name]
+    )
+    assert any(jax.tree.leaves(changed)), name
+  # They are averages of what was seen, and no step of the optimiser.
+  assert float(updated.params['statistics']['projector']['BatchNorm_0']['var'].min()) > 0.5
+  observations = jnp.zeros((3, 16, 16, 6), jnp.uint8)
+  actions = agent.act(agent.params(updated), jax.random.key(2), observations, 1.0)
+  assert actions.shape == (3, 2)
+
+
+@pytest.mark.parametrize('count', [2, 4])
+def test_batch_norm_is_over_all_devices(count):
+  networks = _ei.make_networks(small_image().networks, _FRAMES)
+  params = networks.init(jax.random.key(0))
+  latents = jax.random.normal(jax.random.key(1), (2, 8, 3, 8))
+  alone = networks.compare(params, *latents)
+  shards = latents.reshape(2, count, 8 // count, 3, 8).swapaxes(0, 1)
+  mapped = jax.pmap(
+    lambda pair: networks.compare(params, *pair, 'devices'), 'devices',
+    devices=jax.local_devices()[:count],
+  )(shards)  # fmt: skip
+  np.testing.assert_allclose(
+    mapped.prediction.reshape(alone.prediction.shape), alone.prediction, rtol=1e-3, atol=1e-4
+  )
+  jax.tree.map(
+    lambda many, one: np.testing.assert_allclose(
+      many, np.broadcast_to(one, many.shape), rtol=1e-4, atol=1e-6
+    ),
+    mapped.statistics,
+    alone.statistics,
+  )
+
+
+def test_batch_norm_by_hand():
+  """Projections have mean 0 and variance 1 over the batch; the averages move by a tenth, twice."""
+  networks = _ei.make_networks(small_image().networks, _FRAMES)
+  params = networks.init(jax.random.key(0))
+  latents = jax.random.normal(jax.random.key(1), (64, 8))
+  compared = networks.compare(params, latents, latents)
+  np.testing.assert_allclose(compared.target.mean(0), 0, atol=1e-5)
+  np.testing.assert_allclose(compared.target.var(0), 1, atol=1e-2)
+  dense = params['projector']['Dense_0']
+  seen = np.asarray(latents) @ np.asarray(dense['kernel']) + np.asarray(dense['bias'])
+  averages = compared.statistics['statistics']['projector']['BatchNorm_0']
+  np.testing.assert_allclose(averages['mean'], 0.19 * seen.mean(0), rtol=1e-3, atol=1e-5)
+  np.testing.assert_allclose(averages['var'], 0.81 + 0.19 * seen.var(0), rtol=1e-3)
+
+
+@pytest.mark.parametrize(
+  'spec, encoder, found', [(_FRAMES, (), r'\(\) for frames'), (_SPEC, (4,), r'\(4,\) for vectors')]
+)
+def test_encoder_and_observations_must_fit(spec, encoder, found):
+  config = small('paper', **{'networks.encoder': encoder})
+  with pytest.raises(ValueError, match=f'config.networks.encoder: found {found}'):
+    _ei.make_agent(config, spec)

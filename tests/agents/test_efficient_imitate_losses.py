@@ -152,9 +152,8 @@ def test_consistency_term(batch, encoder):
     latents = _unrolled(batch, window)
     for b in range(_HALF):
       for h in range(1, _H + 1):
-        prediction = _NETWORKS.predict(params, _NETWORKS.project(params, latents[b][h]))
         seen = _NETWORKS.represent(encoding, window.observations[b, h])
-        target = _NETWORKS.project(params, seen)
+        prediction, target, _ = _NETWORKS.compare(params, latents[b][h], seen)
         norms = np.linalg.norm(prediction) * np.linalg.norm(target)
         total -= float(prediction @ target) / norms * window.observation_mask[b, h]
   actual = _loss(batch, consistency=20.0, consistency_target=encoder)
@@ -246,9 +245,9 @@ def test_consistency_stops_at_its_target(batch):
     total = 0.0
     for window in (batch['agent'], batch['expert']):
       latents = losses.unroll(_NETWORKS, p, window.observations[:, 0], window.actions[:, :_H])
-      prediction = _NETWORKS.predict(p, _NETWORKS.project(p, latents[:, 1:]))
       seen = _NETWORKS.represent(params, window.observations[:, 1 : _H + 1])
-      target = _NETWORKS.project(params, seen)
+      prediction = _NETWORKS.compare(p, latents[:, 1:], seen).prediction
+      target = _NETWORKS.compare(params, seen, seen).target
       cosine = (prediction * target).sum(-1)
       cosine /= jnp.linalg.norm(prediction, axis=-1) * jnp.linalg.norm(target, axis=-1)
       total -= (cosine * window.observation_mask[:, 1:-1]).sum()

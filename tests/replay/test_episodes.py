@@ -108,3 +108,54 @@ def test_termination_is_kept():
 def test_capacity_is_checked():
   with pytest.raises(ValueError, match='replay capacity: found 1 rows, expected at least 2'):
     episodes.init(_SPEC, 1)
+
+
+def test_resharding_keeps_the_newest_episodes():
+  """Ten episodes dealt to 3 rings that hold three each, then to 2 that hold four, then to 5."""
+
+  def dealt(count, capacity, numbers, lengths):
+    rings = [episodes.init(_SPEC, capacity) for _ in range(count)]
+    for number in numbers:
+      rows = episodes.pad_rows(episodes.to_rows(_trajectory(number, lengths[number])), 8)
+      rings[number % count] = _add(rings[number % count], rows, jnp.int32(lengths[number] + 1))
+    return jax.tree.map(lambda *x: np.stack(x), *rings)
+
+  def contents(rings):
+    """Observations of every episode, by the ring."""
+    found = []
+    for ring in range(len(rings.cursor)):
+      one = jax.tree.map(lambda x: x[ring], rings)
+      numbers = sorted(set(one.episode[one.episode >= 0]))
+      order = (np.arange(len(one.episode)) + one.cursor) % len(one.episode)
+      rows = [one.rows.observation[order][one.episode[order] == n] for n in numbers]
+      found.append([x.tolist() for x in rows])
+    return found
+
+  lengths = [6] * 10
+  three = dealt(3, 21, range(10), lengths)
+  two = episodes.reshard(three, dealt(2, 28, (), lengths))
+  # Of ring 0's four episodes 0, 3, 6, 9 the first is gone.
+  assert contents(two) == contents(dealt(2, 28, range(1, 10), lengths))
+  five = episodes.reshard(two, dealt(5, 21, (), lengths))
+  assert sum(map(len, contents(five))) == 8
+
+
+def test_frames_are_stored_once_and_stacked_when_sampled():
+  """Frame t of episode n is full of 10 n + t; at an episode's start its first frame repeats."""
+  spec = types.EnvironmentSpec(0, 1, frame=(2, 3, 1), stack=3)
+  assert spec.observed == (2, 3, 3)
+  ring = episodes.init(spec, 14)
+  for number, length in enumerate((4, 3, 3)):
+    frames = 10 * number + np.arange(length + 1, dtype=np.uint8)
+    frames = np.broadcast_to(frames[:, None, None, None], (length + 1, 2, 3, 1))
+    trajectory = _trajectory(number, length)._replace(observations=frames)
+    ring = episodes.add(ring, episodes.to_rows(trajectory), jnp.int32(length + 1))
+  assert ring.rows.observation.dtype == np.uint8 and ring.rows.observation.shape == (14, 2, 3, 1)
+  start = jnp.array([0, 3, 5])
+  window = episodes.gather(ring, start, 2, spec.stack)
+  assert window.observations.shape == (3, 4, 2, 3, 3) and window.observations.dtype == np.uint8
+  # Row 13 is the next row's predecessor in the ring and another episode.
+  seen = window.observations[:, :, 0, 0]
+  assert seen[0].tolist() == [[0, 0, 0], [0, 0, 1], [0, 1, 2], [1, 2, 3]]
+  assert seen[1].tolist() == [[1, 2, 3], [2, 3, 4], [2, 3, 4], [2, 3, 4]]
+  assert seen[2].tolist() == [[10, 10, 10], [10, 10, 11], [10, 11, 12], [11, 12, 13]]

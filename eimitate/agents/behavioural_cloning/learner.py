@@ -1,5 +1,6 @@
 """Behavioural cloning's learner: -log pi of the demonstrations' actions."""
 
+import functools
 from typing import NamedTuple
 
 import jax
@@ -46,8 +47,9 @@ def make_agent(config: config_lib.Config, spec: types.EnvironmentSpec) -> types.
     outputs = module.apply({'params': params}, normalise(observations))
     return squashed_normal.from_outputs(outputs)
 
-  def init(rng_key):
-    params = module.init(rng_key, jnp.zeros((1, spec.observation_size)))['params']
+  def init(rng_key, params=None):
+    if params is None:
+      params = module.init(rng_key, jnp.zeros((1, spec.observation_size)))['params']
     return LearnerState(params, optimiser.init(params), jnp.int32(0))
 
   def act(params, rng_key, observations, temperature):
@@ -68,7 +70,6 @@ def make_agent(config: config_lib.Config, spec: types.EnvironmentSpec) -> types.
     return nats, {'loss/bc': nats, 'loss/squared_error': error}
 
   def update(state, rng_key, replay, demonstrations, axis_name=None):
-    del replay
     rng_key, devices = learning.share(rng_key, axis_name)
     batch = episodes.sample(demonstrations, rng_key, config.batch_size // devices, 0)
     gradient, metrics = jax.grad(loss, has_aux=True)(state.params, batch)
@@ -76,7 +77,7 @@ def make_agent(config: config_lib.Config, spec: types.EnvironmentSpec) -> types.
       gradient, metrics = jax.lax.pmean((gradient, metrics), axis_name)
     step, opt_state = optimiser.update(gradient, state.opt_state, state.params)
     params = optax.apply_updates(state.params, step)
-    return LearnerState(params, opt_state, state.updates + 1), metrics
+    return LearnerState(params, opt_state, state.updates + 1), replay, metrics
 
   return types.Agent(
     init=init,
@@ -84,4 +85,7 @@ def make_agent(config: config_lib.Config, spec: types.EnvironmentSpec) -> types.
     act_greedily=act_greedily,
     update=update,
     params=lambda state: state.params,
+    init_replay=functools.partial(episodes.init, spec),
+    add=episodes.add,
+    reshard=episodes.reshard,
   )

@@ -17,6 +17,9 @@ class Config:
   policy, critic: hidden layer sizes; the first is followed by layer normalisation and tanh.
   num_atoms, lowest_value, highest_value: the critic's support, both ends included.
   reward_scale: recorded rewards are multiplied by it, so that returns fit the support.
+  sampling: `uniform` from a ring of steps, or `prioritised` by the critic's loss from a replay
+    that gives up its lowest priorities first.
+  priority_exponent, importance_exponent: of the prioritised sampling and of its correction.
   """
 
   batch_size: int = 64
@@ -30,6 +33,9 @@ class Config:
   lowest_value: float = 0.0
   highest_value: float = 100.0
   reward_scale: float = 1.0
+  sampling: str = 'uniform'
+  priority_exponent: float = 0.6
+  importance_exponent: float = 0.4
 
   @property
   def shared_rows(self) -> int:
@@ -47,5 +53,12 @@ def validate(config: Config) -> None:
   for field in ('policy', 'critic'):
     sizes = getattr(config, field)
     errors.check(len(sizes) > 0, f'config.{field}', sizes, 'at least one hidden layer')
+  for field in ('priority_exponent', 'importance_exponent'):
+    value = getattr(config, field)
+    errors.check(0 <= value <= 1, f'config.{field}', value, 'in [0, 1]')
+  known = ('uniform', 'prioritised')
+  errors.check(
+    config.sampling in known, 'config.sampling', repr(config.sampling), ' or '.join(known)
+  )
   wide = config.highest_value > config.lowest_value
   errors.check(wide, 'config.highest_value', config.highest_value, 'more than lowest_value')

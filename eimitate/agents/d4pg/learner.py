@@ -9,9 +9,9 @@ import optax
 from eimitate import types
 from eimitate.agents import learning
 from eimitate.agents.d4pg import config as config_lib
+from eimitate.agents.d4pg import experience as experience_lib
 from eimitate.agents.d4pg import losses
 from eimitate.agents.d4pg.networks import make_networks
-from eimitate.replay import episodes
 
 
 def make_agent(config: config_lib.Config, spec: types.EnvironmentSpec) -> types.Agent:
@@ -31,10 +31,11 @@ def make_agent(config: config_lib.Config, spec: types.EnvironmentSpec) -> types.
   """
   config_lib.validate(config)
   networks = make_networks(config, spec)
+  experience = experience_lib.make_experience(config, spec)
   optimiser = optax.adam(config.learning_rate)
 
-  def init(rng_key):
-    return learning.init(networks.init(rng_key), optimiser)
+  def init(rng_key, params=None):
+    return learning.init(networks.init(rng_key) if params is None else params, optimiser)
 
   def act(params, rng_key, observations, temperature):
     action = networks.policy(params, observations)
@@ -48,19 +49,43 @@ def make_agent(config: config_lib.Config, spec: types.EnvironmentSpec) -> types.
     init=init,
     act=act,
     act_greedily=act_greedily,
-    update=functools.partial(_update, config, networks, optimiser),
+    update=functools.partial(_update, config, networks, optimiser, experience),
     params=lambda state: state.params,
+    init_replay=experience.init,
+    add=experience.add,
+    reshard=experience.reshard,
   )
 
 
-def _update(config, networks, optimiser, state, rng_key, replay, demonstrations, axis_name=None):
+def _update(
+  config, networks, optimiser, experience, state, rng_key, replay, demonstrations, axis_name=None
+):
   """One gradient step; see `types.Agent.update`."""
   del demonstrations
   rng_key, devices = learning.share(rng_key, axis_name)
-  window = episodes.sample(replay, rng_key, config.batch_size // devices, config.n_step - 1)
-  batch = losses.from_window(window, config.discount, config.reward_scale)
+  batch = experience.sample(replay, rng_key, config.batch_size // devices)
+  weights = importance_weights(batch.likelihood, config.importance_exponent, axis_name)
 
   target_params = learning.current_target(state, config.target_update_interval)
   gradient_fn = jax.grad(losses.total_loss, has_aux=True)
-  gradient, metrics = gradient_fn(state.params, target_params, networks, batch)
-  return learning.step(state, target_params, optimiser, gradient, metrics, axis_name)
+  gradient, (priority, metrics) = gradient_fn(
+    state.params, target_params, networks, batch.transition, weights
+  )
+  replay = experience.reprioritise(replay, batch.index, priority)
+  state, metrics = learning.step(state, target_params, optimiser, gradient, metrics, axis_name)
+  return state, replay, metrics
+
+
+def importance_weights(
+  likelihood: jax.Array, exponent: float, axis_name: str | None = None
+) -> jax.Array:
+  """What corrects for non-uniform sampling, `[B]`, at most 1 (Schaul et al., 2016).
+
+  Args:
+    likelihood: `[B]` how much likelier each row was drawn than uniformly.
+    exponent: 1 corrects fully, 0 not at all.
+    axis_name: devices that share the batch, if there are several.
+  """
+  weights = likelihood**-exponent
+  highest = weights.max()
+  return weights / (highest if axis_name is None else jax.lax.pmax(highest, axis_name))

@@ -40,13 +40,19 @@ def from_window(window: types.Window, discount: float, reward_scale: float) -> T
 def critic_loss(
   params: types.Params, target_params: types.Params, networks: Networks, batch: Transition
 ) -> jax.Array:
-  """Cross-entropy `[B]` with the projected distribution of the n-step target."""
+  """Divergence `[B]` of the predicted distribution from the projected n-step target.
+
+  Kullback-Leibler's: the cross-entropy less the target's own entropy, which trains the same and is
+  0 where nothing is left to learn, so that it also serves as priority.
+  """
   action = networks.policy(target_params, batch.next_observation)
   logits = networks.critic(target_params, batch.next_observation, action)
   locations = batch.reward[:, None] + batch.discount[:, None] * networks.support[None]
   target = projection.project(locations, jax.nn.softmax(logits), networks.support)
   predicted = networks.critic(params, batch.observation, batch.action)
-  return optax.softmax_cross_entropy(predicted, jax.lax.stop_gradient(target))
+  target = jax.lax.stop_gradient(target)
+  entropy = jax.scipy.special.entr(target).sum(-1)
+  return optax.softmax_cross_entropy(predicted, target) - entropy
 
 
 def policy_loss(params: types.Params, networks: Networks, observation: jax.Array) -> jax.Array:
@@ -62,9 +68,24 @@ def mean(logits: jax.Array, support: jax.Array) -> jax.Array:
 
 
 def total_loss(
-  params: types.Params, target_params: types.Params, networks: Networks, batch: Transition
-) -> tuple[jax.Array, types.Metrics]:
-  """The sum of both: they share no parameter that both train."""
+  params: types.Params,
+  target_params: types.Params,
+  networks: Networks,
+  batch: Transition,
+  weights: jax.Array,
+) -> tuple[jax.Array, tuple[jax.Array, types.Metrics]]:
+  """The sum of both: they share no parameter that both train.
+
+  Args:
+    params: differentiated.
+    target_params: of the target networks.
+    networks: the networks.
+    batch: transitions.
+    weights: `[B]` of the critic's terms.
+
+  Returns:
+    The loss `[]`; the critic's terms `[B]` and scalar metrics.
+  """
   critic = critic_loss(params, target_params, networks, batch)
   policy = policy_loss(params, networks, batch.observation)
   metrics = {
@@ -72,4 +93,4 @@ def total_loss(
     'loss/policy': policy.mean(),
     'loss/reward': jnp.mean(batch.reward),
   }
-  return (critic + policy).mean(), metrics
+  return (weights * critic + policy).mean(), (critic, metrics)
