@@ -1,6 +1,8 @@
 """Host actors: whole episodes from a vector of dm_env environments, acted on in one batch."""
 
 from collections.abc import Callable, Sequence
+import logging
+from typing import NamedTuple
 
 import dm_env
 import numpy as np
@@ -8,48 +10,104 @@ import numpy as np
 from eimitate import types
 
 
+class Collected(NamedTuple):
+  """Episodes of several environments.
+
+  trajectories: one per environment; None where it failed before a step was done.
+  failures: how many episodes ended because their environment failed.
+  """
+
+  trajectories: list[types.Trajectory | None]
+  failures: int
+
+
 def collect_episodes(
   act: Callable[[np.ndarray], np.ndarray],
   environments: Sequence[dm_env.Environment],
   seeds: Sequence[int],
-) -> list[types.Trajectory]:
+  stack: int = 1,
+) -> Collected:
   """One episode from every environment.
 
   The batch keeps its size until the last episode ends, so that `act` compiles once; an environment
-  that is done waits.
+  that is done waits. Where an environment fails (it raises, or a number is not finite, as when a
+  simulation diverges) its episode alone ends, before the step that failed.
 
   Args:
-    act: maps observations `[B, O]` to actions `[B, A]`.
+    act: maps observations `[B, ...]` to actions `[B, A]`.
     environments: `B` of them, in the library's conventions (`environments.Canonical`).
     seeds: one per environment; where it can be seeded, an episode depends on nothing before it.
+    stack: observations, the last ones, that are acted on at once, oldest first along the last axis;
+      an episode's first one stands for those before it. They are recorded one by one.
 
   Returns:
-    `B` trajectories.
+    What was recorded.
+
+  Raises:
+    RuntimeError: if every environment failed before a step was done.
   """
-  timesteps = []
-  for environment, seed in zip(environments, seeds, strict=True):
-    environment.seed(seed)
-    timesteps.append(environment.reset())
-  steps = [[] for _ in environments]
-  observations = [[timestep.observation] for timestep in timesteps]
-  running = [not timestep.last() for timestep in timesteps]
-  while any(running):
-    actions = act(np.stack([timestep.observation for timestep in timesteps]))
-    for i, environment in enumerate(environments):
-      if not running[i]:
-        continue
-      timesteps[i] = environment.step(actions[i])
-      steps[i].append((actions[i], timesteps[i].reward, timesteps[i].discount))
-      observations[i].append(timesteps[i].observation)
-      running[i] = not timesteps[i].last()
-  return [_trajectory(o, s) for o, s in zip(observations, steps)]
-
-
-def _trajectory(observations, steps) -> types.Trajectory:
-  actions, rewards, discounts = zip(*steps)
-  return types.Trajectory(
-    observations=np.stack(observations).astype(np.float32),
-    actions=np.stack(actions).astype(np.float32),
-    rewards=np.array(rewards, np.float32),
-    discounts=np.array(discounts, np.float32),
+  episodes = [_Episode(*pair) for pair in zip(environments, seeds, strict=True)]
+  while any(episode.running for episode in episodes):
+    # An environment that could not begin an episode is acted for like another.
+    begun = next(episode.observations for episode in episodes if episode.observations)
+    observations = [_stacked(episode.observations or begun, stack) for episode in episodes]
+    for episode, action in zip(episodes, act(np.stack(observations))):
+      if episode.running:
+        episode.step(action)
+  collected = Collected(
+    [episode.trajectory() for episode in episodes],
+    sum(episode.failure is not None for episode in episodes),
   )
+  if not any(collected.trajectories):
+    raise RuntimeError('every environment failed before a step') from episodes[0].failure
+  return collected
+
+
+class _Episode:
+  """One episode as it grows."""
+
+  def __init__(self, environment, seed):
+    self._environment = environment
+    self._steps = []
+    self.observations = []
+    self.running = True
+    self.failure: Exception | None = None
+    environment.seed(seed)
+    self._guarded(environment.reset)
+
+  def step(self, action):
+    """Takes one action."""
+    timestep = self._guarded(lambda: self._environment.step(action))
+    if timestep is not None:
+      self._steps.append((action, timestep.reward, timestep.discount))
+
+  def trajectory(self):
+    """What was recorded."""
+    if not self._steps:
+      return None
+    actions, rewards, discounts = zip(*self._steps)
+    return types.Trajectory(
+      observations=np.stack(self.observations),
+      actions=np.stack(actions).astype(np.float32),
+      rewards=np.array(rewards, np.float32),
+      discounts=np.array(discounts, np.float32),
+    )
+
+  def _guarded(self, advance):
+    try:
+      timestep = advance()
+      numbers = (timestep.observation, timestep.reward or 0.0)
+      if not all(np.isfinite(x).all() for x in numbers):
+        raise FloatingPointError('an observation or reward is not finite')
+    except Exception as error:  # Environments are other people's code.
+      logging.warning('An episode ends early: %s: %s', type(error).__name__, error)
+      self.running, self.failure = False, error
+      return None
+    self.observations.append(timestep.observation)
+    self.running = not timestep.last()
+    return timestep
+
+
+def _stacked(observations, stack):
+  seen = observations[-stack:]
+  return np.concatenate([observations[0]] * (stack - len(seen)) + seen, -1)

@@ -7,6 +7,7 @@ from typing import Any, NamedTuple
 import chex
 import jax
 import numpy as np
+from scipy import stats
 
 from eimitate import acting
 from eimitate import agents
@@ -54,19 +55,20 @@ class Loaded(NamedTuple):
   counters: dict[str, int]
 
 
-def load(path: str | os.PathLike, task: str = '') -> Loaded:
+def load(path: str | os.PathLike, task: str = '', best: bool = False) -> Loaded:
   """Rebuilds an agent from a work directory, its `checkpoints` folder or one step in it.
 
   Args:
     path: where to look.
     task: if given, what the checkpoint must have been trained on.
+    best: of a work directory, the step of the best evaluation instead of the latest.
 
   Raises:
-    InputError: if there is no checkpoint, or it is of another task, agent or version.
+    InputError: if there is no checkpoint, or it is damaged or of another task, agent or version.
   """
-  checkpoints, step = checkpoints_lib.open_existing(path)
+  checkpoints, step = checkpoints_lib.open_existing(path, best)
   try:
-    texts = checkpoints.restore_config(step)
+    texts = checkpoints.restore_texts(step)
     description = texts['config']
     differing = sorted(set(description) ^ _DESCRIPTION)
     expected = "this version's checkpoints: train again, or use the version that wrote it"
@@ -77,22 +79,31 @@ def load(path: str | os.PathLike, task: str = '') -> Loaded:
     errors.check(task in ('', found), 'checkpoint task', repr(found), repr(task))
     module = AGENTS[name]
     config = configuration.from_dict(module.Config, description['agent_config'])
-    spec = types.EnvironmentSpec(**description['environment_spec'])
+    # JSON has no tuples.
+    fields: dict[str, Any] = {
+      name: tuple(value) if isinstance(value, list) else value
+      for name, value in description['environment_spec'].items()
+    }
+    spec = types.EnvironmentSpec(**fields)
     agent = module.make_agent(config, spec)
     like = agent.params(agent.init(jax.random.key(0)))
-    params = checkpoints.restore(step, {'params': like})['params']
+    params = checkpoints.restore(step, lambda meta: {'params': like})['params']
   finally:
     checkpoints.close()
   return Loaded(jax.jit(agent.act_greedily), params, description, texts['meta']['counters'])
 
 
-def make_environments(task: str, action_repeat: int, factory: str, count: int) -> list:
+def make_environments(
+  task: str, action_repeat: int, factory: str, frame_size: int, count: int
+) -> list:
   """As many environments as episodes, so that all are acted on in one batch."""
   make = environments_lib.make_environment
-  return [make(task, action_repeat, factory) for _ in range(count)]
+  return [make(task, action_repeat, factory, frame_size) for _ in range(count)]
 
 
-def rollout(policy: Policy, params: types.Params, environments: Sequence) -> list[float]:
+def rollout(
+  policy: Policy, params: types.Params, environments: Sequence, stack: int = 1
+) -> list[float]:
   """The return of one greedy episode per environment, always from the same initial states."""
   calls = iter(range(1 << 30))
 
@@ -100,8 +111,8 @@ def rollout(policy: Policy, params: types.Params, environments: Sequence) -> lis
     return np.asarray(policy(params, jax.random.key(next(calls)), observations))
 
   seeds = [_SEED + i for i in range(len(environments))]
-  trajectories = acting.collect_episodes(act, environments, seeds)
-  return [float(trajectory.rewards.sum()) for trajectory in trajectories]
+  trajectories = acting.collect_episodes(act, environments, seeds, stack).trajectories
+  return [float(trajectory.rewards.sum()) if trajectory else 0.0 for trajectory in trajectories]
 
 
 def summarise(returns: Sequence[float], expert_return: float) -> dict[str, float]:
@@ -115,6 +126,24 @@ def summarise(returns: Sequence[float], expert_return: float) -> dict[str, float
   return summary | ({'fraction_of_expert': mean / expert_return} if expert_return else {})
 
 
+def interquartile(runs: Sequence[Sequence[float]], resamples: int = 2000) -> dict[str, float]:
+  """The interquartile mean and how sure it is (Agarwal et al., 2021).
+
+  Args:
+    runs: the returns of every run's episodes.
+    resamples: of the bootstrap, whose seed is fixed.
+
+  Returns:
+    `iqm_return`, the mean of the middle half of all episodes; `iqm_low` and `iqm_high`, its 95%
+    interval when episodes are drawn anew within each run.
+  """
+  rng = np.random.default_rng(0)
+  iqm = lambda returns: float(stats.trim_mean(np.concatenate(returns), 0.25))
+  drawn = [iqm([rng.choice(run, len(run)) for run in runs]) for _ in range(resamples)]
+  low, high = np.percentile(drawn, [2.5, 97.5])
+  return {'iqm_return': iqm(runs), 'iqm_low': float(low), 'iqm_high': float(high)}
+
+
 def evaluate(loaded: Loaded, episodes: int) -> dict[str, Any]:
   """Greedy episodes in the environment that the agent was trained in.
 
@@ -126,9 +155,11 @@ def evaluate(loaded: Loaded, episodes: int) -> dict[str, Any]:
     description['task'],
     description['action_repeat'],
     description['config']['environment'],
+    description['config']['frame_size'],
     episodes,
   )
-  returns = rollout(loaded.policy, loaded.params, environments)
+  stack = description['environment_spec']['stack']
+  returns = rollout(loaded.policy, loaded.params, environments, stack)
   return {
     'task': description['task'],
     'agent': description['agent'],
@@ -136,6 +167,7 @@ def evaluate(loaded: Loaded, episodes: int) -> dict[str, Any]:
     'env_steps': loaded.counters['env_steps'],
     'updates': loaded.counters['updates'],
     **summarise(returns, description['expert_return']),
+    **interquartile([returns]),
     'expert_return': description['expert_return'],
     'returns': returns,
   }

@@ -49,6 +49,12 @@ class Logger:
     self._bar.update(counters['agent_steps'] - self._bar.n)
     self._bar.refresh()
 
+  def __enter__(self) -> 'Logger':
+    return self
+
+  def __exit__(self, *_) -> None:
+    self.close()
+
   def close(self) -> None:
     """Flushes and closes everything."""
     self._bar.close()

@@ -52,9 +52,13 @@ class CheckpointsConfig:
 
 @dataclasses.dataclass(frozen=True)
 class ParallelConfig:
-  """devices: to learn on, 0 for as many as divide the batch (its half, for EfficientImitate)."""
+  """devices: to learn on, 0 for as many as divide the batch (its half, for EfficientImitate).
+
+  backend: `pmap`, or `shard_map`, which jax develops further: the same results.
+  """
 
   devices: int = 0
+  backend: str = 'pmap'
 
 
 @dataclasses.dataclass(frozen=True)
@@ -70,6 +74,10 @@ class Config:
   demonstrations: path of a dataset; empty for the one shipped for the task.
   environment: `module:function` that makes a dm_env environment; empty for the dm_control suite.
   action_repeat: environment steps per action; 0 for the task's own.
+  frame_size: height and width of the frames to observe; 0 to observe state.
+  stack: frames that the agent sees at once.
+  init_from: a work directory or one step in it, whose parameters the run starts from; nothing else
+    of it is taken over.
   """
 
   agent_steps: int = 2500
@@ -80,6 +88,9 @@ class Config:
   demonstrations: str = ''
   environment: str = ''
   action_repeat: int = 0
+  frame_size: int = 0
+  stack: int = 4
+  init_from: str = ''
   actors: ActorsConfig = ActorsConfig()
   replay: ReplayConfig = ReplayConfig()
   evaluation: EvaluationConfig = EvaluationConfig()
@@ -112,6 +123,7 @@ def validate(config: Config) -> None:
     'agent_steps': config.agent_steps,
     'updates_per_agent_step': config.updates_per_agent_step,
     'updates_per_call': config.updates_per_call,
+    'stack': config.stack,
     'actors.num': config.actors.num,
     'replay.episodes': config.replay.episodes,
     'evaluation.episodes': config.evaluation.episodes,
@@ -132,6 +144,12 @@ def validate(config: Config) -> None:
   errors.check(fits, 'config.actors.fractions', actors.fractions, expected)
 
 
+def _identity(description):
+  """What makes a run another one: not on how many devices it runs."""
+  config = {k: v for k, v in description.get('config', {}).items() if k != 'parallel'}
+  return {**description, 'config': config}
+
+
 def claim(workdir: pathlib.Path, description: Mapping[str, Any]) -> None:
   """Writes config.json into a new work directory, or checks that a used one holds this run."""
   path = workdir / 'config.json'
@@ -140,7 +158,7 @@ def claim(workdir: pathlib.Path, description: Mapping[str, Any]) -> None:
       stored = json.loads(path.read_text())
     except json.JSONDecodeError as error:
       raise errors.InputError(f'workdir: found {path} unreadable, expected JSON') from error
-    different = configuration.differences(stored, description)
+    different = configuration.differences(_identity(stored), _identity(description))
     expected = 'the same settings to resume, or another --workdir'
     errors.check(not different, 'workdir', f'{workdir} with {"; ".join(different)}', expected)
     return

@@ -1,79 +1,56 @@
-"""The loop, one for all agents: collect -> push -> update -> log -> evaluate -> checkpoint."""
+"""The loop, one for all agents: collect -> push -> update -> log -> evaluate -> checkpoint.
 
-from collections.abc import Mapping
+A round is one episode per actor and the updates that are due for it. Whatever changes while
+training is in `states.State`, and each part of the loop maps one to the next, so that a run can
+stop after any of them and go on from there as if it had not.
+"""
+
+from collections.abc import Callable, Mapping
 import os
 import pathlib
 import time
-from typing import Any, NamedTuple
 
 import chex
 import jax
-import jax.numpy as jnp
 import numpy as np
 
 from eimitate import acting
 from eimitate import checkpoints as checkpoints_lib
-from eimitate import configuration
-from eimitate import environments as environments_lib
 from eimitate import errors
 from eimitate import evaluation
+from eimitate import inputs as inputs_lib
 from eimitate import logs
 from eimitate import parallel
 from eimitate import runs
+from eimitate import states
 from eimitate import types
-from eimitate.demonstrations import dataset as dataset_lib
 from eimitate.replay import episodes
 
 
-class _Inputs(NamedTuple):
-  """What a run is given.
-
-  environments: one per actor. spec: what the agent must know of them.
-  dataset: the demonstrations, if any. expert_return: what returns are compared with, 0 if unknown.
-  longest: agent steps of the longest episode.
-  """
-
-  environments: list
-  spec: types.EnvironmentSpec
-  dataset: dataset_lib.Dataset | None
-  expert_return: float
-  longest: int
-
-
-class _State(NamedTuple):
-  """What changes while training.
-
-  learner: the agent's state, replicated. replay: `[D, ...]`, one shard per device.
-  rng_key: split once per use. counters: `logs.COUNTERS`, `episodes` and `reached`, the number of
-    evaluations in a row that reached the target return; on the host.
-  """
-
-  learner: Any
-  replay: episodes.Replay
-  rng_key: chex.PRNGKey
-  counters: Mapping[str, int]
-
-
-def train(run: runs.Run, workdir: str | os.PathLike) -> dict[str, float]:
-  """Trains, or continues where the work directory's latest checkpoint stands.
+def train(
+  run: runs.Run, workdir: str | os.PathLike, should_stop: Callable[[], bool] = lambda: False
+) -> Mapping[str, float]:
+  """Trains, or continues where the work directory's latest whole checkpoint stands.
 
   Args:
     run: what to train.
     workdir: created if need be; holds config.json, metrics.jsonl, timing.jsonl, tensorboard/ and
       checkpoints/.
+    should_stop: asked after every call; once it says so the run is saved and ends.
 
   Returns:
     The last evaluation's metrics.
 
   Raises:
-    InputError: on bad input, before anything is written.
+    InputError: on bad input, before anything is written, or if every checkpoint is damaged.
     FloatingPointError: if the loss is no longer finite; the last checkpoint is kept.
   """
   config = run.config
   runs.validate(config)
-  inputs = _load_inputs(run)
-  module = evaluation.AGENTS[run.agent]
-  agent = module.make_agent(run.agent_config, inputs.spec)
+  inputs = inputs_lib.load(run)
+  agent = evaluation.AGENTS[run.agent].make_agent(run.agent_config, inputs.spec)
+  warm = config.init_from and not checkpoints_lib.exist(workdir)
+  params = states.initial_params(run, agent) if warm else None
   devices = parallel.choose_devices(config.parallel.devices, run.agent_config.shared_rows)
   errors.check(
     config.replay.episodes >= len(devices),
@@ -81,127 +58,97 @@ def train(run: runs.Run, workdir: str | os.PathLike) -> dict[str, float]:
     config.replay.episodes,
     f'at least one for each of {len(devices)} devices',
   )
+  placement = parallel.place(config.parallel.backend, devices)
+  # Each device gets its share of the steps.
+  capacity = config.replay.episodes * (inputs.longest + 1)
+  make_replay = lambda count: agent.init_replay(-(-capacity // count))
   workdir = pathlib.Path(workdir)
-  description = _describe(run, inputs)
+  description = inputs_lib.describe(run, inputs)
   runs.claim(workdir, description)
 
   checkpoints = checkpoints_lib.Checkpoints(workdir, config.checkpoints.keep)
-  state = _init(run, agent, inputs, devices)
-  metrics_bytes, result = 0, {}
-  if checkpoints.latest() is not None:
-    state, metrics_bytes, result = _restore(checkpoints, state)
-  loop = _Loop(run, agent, inputs, devices)
-  logger = logs.Logger(workdir, config.agent_steps, metrics_bytes)
   try:
-    _train(run, agent, loop, state, inputs, logger, checkpoints, description, result)
-    return result
+    state = states.init(run, agent, placement, make_replay(len(devices)), params)
+    state, metrics_bytes = states.restore(checkpoints, agent, placement, state, make_replay)
+    with logs.Logger(workdir, config.agent_steps, metrics_bytes) as logger:
+      parts = _Parts(run, agent, inputs, placement, logger)
+
+      def save(state):
+        states.save(checkpoints, agent, state, len(devices), logger.metrics_bytes, description)
+
+      return _train(config, parts, state, save, should_stop).result
   finally:
-    logger.close()
     checkpoints.close()
 
 
-def _train(run, agent, loop, state, inputs, logger, checkpoints, description, result):
-  config = run.config
-  act_greedily = jax.jit(agent.act_greedily)
-  evaluators = evaluation.make_environments(
-    run.task, inputs.environments[0].action_repeat, config.environment, config.evaluation.episodes
-  )
+def _train(config, parts, state, save, should_stop) -> states.State:
+  """The loop itself."""
 
-  def evaluate(state):
-    started = time.perf_counter()
-    params = parallel.first_copy(agent.params(state.learner))
-    returns = evaluation.rollout(act_greedily, params, evaluators)
-    result.update(evaluation.summarise(returns, inputs.expert_return))
-    logger.write(state.counters, {f'eval/{name}': value for name, value in result.items()})
-    seconds = time.perf_counter() - started
-    logger.write_timing(state.counters, {'time/evaluation_seconds': seconds})
-    shown = {'return': 'mean_return', 'of_expert': 'fraction_of_expert'}
-    shown = {name: f'{result[key]:.4g}' for name, key in shown.items() if key in result}
-    logger.progress(state.counters, **shown)
-    reached = 0 < config.target_return <= result['mean_return']
-    reached = state.counters['reached'] + 1 if reached else 0
-    return state._replace(counters=dict(state.counters, reached=reached))
+  def ended():
+    # One evaluation alone may be lucky.
+    return state.counters['agent_steps'] >= config.agent_steps or state.counters['reached'] >= 2
 
-  def save(state):
-    checkpoints.save(
-      state.counters['agent_steps'],
-      {
-        'params': agent.params(state.learner),
-        'learner': state.learner,
-        'replay': state.replay,
-      },
-      {
-        'meta': {
-          'counters': dict(state.counters),
-          'rng_key': jax.random.key_data(state.rng_key).tolist(),
-          'metrics_bytes': logger.metrics_bytes,
-          'result': result,
-        },
-        'config': description,
-      },
+  def passed(interval):
+    before, after = state.counters['round_start'], state.counters['agent_steps']
+    return before // interval < after // interval or after >= config.agent_steps
+
+  if not state.counters['agent_steps']:
+    state = parts.evaluate(state)
+  # A run that was stopped within its last round still owes updates.
+  while (parts.calls_due(state) or not ended()) and not should_stop():
+    if not parts.calls_due(state):
+      state = parts.collect(state)
+    while parts.calls_due(state) and not should_stop():
+      state = parts.update(state)
+    if parts.calls_due(state):
+      save(state)
+      break
+    state = parts.log_round(state)
+    if passed(config.evaluation.interval):
+      state = parts.evaluate(state)
+    if passed(config.checkpoints.interval) or ended() or should_stop():
+      save(state)
+  return state
+
+
+class _Parts:
+  """What the loop is made of: compiled functions, environments and the log of one run."""
+
+  def __init__(self, run, agent, inputs, placement, logger):
+    self._run, self._agent, self._inputs, self._logger = run, agent, inputs, logger
+    self._devices = len(placement.devices)
+    chex.clear_trace_counter()  # It counts per process, and a process may train several runs.
+    once = chex.assert_max_traces(n=1)
+    update = many_updates(agent, run.config.updates_per_call)
+    self._update = placement.map_update(once(update))
+    self._add = placement.map_shards(once(agent.add))
+    self._act = jax.jit(once(agent.act))
+    self._act_greedily = jax.jit(agent.act_greedily)
+    self._demonstrations = placement.replicate(inputs_lib.demonstrations_replay(inputs))
+    self._evaluators = evaluation.make_environments(
+      run.task,
+      inputs.environments[0].action_repeat,
+      run.config.environment,
+      run.config.frame_size,
+      run.config.evaluation.episodes,
     )
 
-  # One evaluation alone may be lucky.
-  ended = lambda counters: counters['agent_steps'] >= config.agent_steps or counters['reached'] >= 2
-  if state.counters['agent_steps'] == 0:
-    state = evaluate(state)
-  while not ended(state.counters):
-    before = state.counters['agent_steps']
-    state = loop.round(state, inputs.environments, logger)
-    after = state.counters['agent_steps']
-    passed = lambda interval: before // interval < after // interval or after >= config.agent_steps
-    if passed(config.evaluation.interval):
-      state = evaluate(state)
-    if passed(config.checkpoints.interval) or ended(state.counters):
-      save(state)
-
-
-class _Loop:
-  """The compiled functions of a run and one round of it."""
-
-  def __init__(self, run, agent, inputs, devices):
-    self._run, self._devices, self._rows = run, devices, inputs.longest + 1
-    chex.clear_trace_counter()  # It counts per process, and a process may train several runs.
-    axis_name = parallel.AXIS_NAME
-
-    def update_many(learner, rng_key, replay, demonstrations):
-      def one(learner, key):
-        return agent.update(learner, key, replay, demonstrations, axis_name)
-
-      keys = jax.random.split(rng_key, run.config.updates_per_call)
-      learner, metrics = jax.lax.scan(one, learner, keys)
-      return learner, jax.tree.map(lambda x: x.mean(0), metrics)
-
-    once = chex.assert_max_traces(n=1)
-    self._update = parallel.map_update(once(update_many), devices)
-    self._add = parallel.map_shards(once(episodes.add), devices)
-    self._act = jax.jit(once(agent.act))
-    self._agent = agent
-    demonstrations = inputs.dataset and demonstrations_replay(inputs.dataset, inputs.spec)
-    self._demonstrations = parallel.replicate(demonstrations, devices)
-
-  def round(self, state: _State, environments, logger) -> _State:
-    """One episode per actor, pushed, and the updates that are due for it."""
-    started = time.perf_counter()
-    state = self._collect(state, environments, logger)
-    collected = time.perf_counter()
-    state, calls = self._learn(state, logger)
-    seconds = time.perf_counter() - collected
-    timing = {'time/collect_seconds': collected - started, 'time/update_seconds': seconds}
-    if calls:
-      rate = calls * self._run.config.updates_per_call / seconds
-      timing['time/updates_per_second'] = rate
-      logger.progress(state.counters, **{'updates/s': f'{rate:.1f}'})
-    logger.write_timing(state.counters, timing)
-    return state
-
-  def _collect(self, state, environments, logger):
+  def calls_due(self, state: states.State) -> int:
+    """Calls of many updates that the agent steps so far ask for."""
     config, counters = self._run.config, state.counters
+    if counters['episodes'] < self._devices:  # Some shard is still empty.
+      return 0
+    due = int(counters['agent_steps'] * config.updates_per_agent_step) - counters['updates']
+    return max(due, 0) // config.updates_per_call
+
+  def collect(self, state: states.State) -> states.State:
+    """One episode per actor, pushed."""
+    started = time.perf_counter()
+    config, counters, environments = self._run.config, state.counters, self._inputs.environments
     rng_key, act_key = jax.random.split(state.rng_key)
     params = parallel.first_copy(self._agent.params(state.learner))
-    temperature = np.float32(
-      runs.current_temperature(config.actors, counters['agent_steps'] / config.agent_steps)
-    )
+    fraction = counters['agent_steps'] / config.agent_steps
+    temperature = np.float32(runs.current_temperature(config.actors, fraction))
     calls = iter(range(1 << 30))
 
     def act(observations):
@@ -210,129 +157,111 @@ class _Loop:
 
     first = counters['episodes']
     seeds = [_episode_seed(self._run.seed, first + i) for i in range(len(environments))]
-    trajectories = acting.collect_episodes(act, environments, seeds)
-    agent_steps = sum(len(trajectory.actions) for trajectory in trajectories)
-    counters = dict(
-      counters,
+    trajectories, failures = acting.collect_episodes(
+      act, environments, seeds, self._inputs.spec.stack
+    )
+    recorded = [trajectory for trajectory in trajectories if trajectory]
+    agent_steps = sum(len(trajectory.actions) for trajectory in recorded)
+    state = state._replace(rng_key=rng_key, replay=self._push(state.replay, trajectories, first))
+    state = state.with_counters(
+      round_start=counters['agent_steps'],
       agent_steps=counters['agent_steps'] + agent_steps,
       env_steps=counters['env_steps'] + agent_steps * environments[0].action_repeat,
       episodes=first + len(trajectories),
     )
-    returns = [float(trajectory.rewards.sum()) for trajectory in trajectories]
-    logger.write(counters, {'collect/mean_return': np.mean(returns)})
-    return state._replace(
-      rng_key=rng_key, counters=counters, replay=self._push(state.replay, trajectories, first)
+    returns = [float(trajectory.rewards.sum()) for trajectory in recorded]
+    metrics = {'collect/mean_return': np.mean(returns), 'collect/failed_episodes': failures}
+    self._logger.write(state.counters, metrics)
+    seconds = time.perf_counter() - started
+    self._logger.write_timing(state.counters, {'time/collect_seconds': seconds})
+    return state
+
+  def update(self, state: states.State) -> states.State:
+    """One call of many updates."""
+    started = time.perf_counter()
+    rng_key, update_key = jax.random.split(state.rng_key)
+    learner, replay, metrics = self._update(
+      state.learner, update_key, state.replay, self._demonstrations
+    )
+    count = self._run.config.updates_per_call
+    state = state.with_counters(updates=state.counters['updates'] + count)
+    metrics = {name: float(value) for name, value in jax.device_get(metrics).items()}
+    bad = sorted(name for name, value in metrics.items() if not np.isfinite(value))
+    if bad:
+      raise FloatingPointError(f'{bad} not finite after {state.counters["updates"]} updates')
+    rate = count / (time.perf_counter() - started)
+    self._logger.progress(state.counters, **{'updates/s': f'{rate:.1f}'})
+    self._logger.write_timing(state.counters, {'time/updates_per_second': rate})
+    pending = [*state.pending, metrics]
+    return state._replace(learner=learner, replay=replay, rng_key=rng_key, pending=pending)
+
+  def log_round(self, state: states.State) -> states.State:
+    """Writes the mean of the round's metrics."""
+    if state.pending:
+      names = state.pending[0]
+      means = {name: np.mean([metrics[name] for metrics in state.pending]) for name in names}
+      self._logger.write(state.counters, means)
+    return state._replace(pending=[])
+
+  def evaluate(self, state: states.State) -> states.State:
+    """Greedy episodes, always from the same initial states."""
+    started = time.perf_counter()
+    params = parallel.first_copy(self._agent.params(state.learner))
+    returns = evaluation.rollout(
+      self._act_greedily, params, self._evaluators, self._inputs.spec.stack
+    )
+    result = evaluation.summarise(returns, self._inputs.expert_return)
+    self._logger.write(state.counters, {f'eval/{name}': value for name, value in result.items()})
+    seconds = time.perf_counter() - started
+    self._logger.write_timing(state.counters, {'time/evaluation_seconds': seconds})
+    shown = {'return': 'mean_return', 'of_expert': 'fraction_of_expert'}
+    shown = {name: f'{result[key]:.4g}' for name, key in shown.items() if key in result}
+    self._logger.progress(state.counters, **shown)
+    reached = 0 < self._run.config.target_return <= result['mean_return']
+    return state._replace(result=result).with_counters(
+      reached=state.counters['reached'] + 1 if reached else 0
     )
 
   def _push(self, replay, trajectories, first):
     """Adds episodes, dealt to the shards in turn by their number."""
-    devices = len(self._devices)
-    for trajectory, number in zip(trajectories, range(first, first + len(trajectories))):
+    devices, rows_most = self._devices, self._inputs.longest + 1
+    for number, trajectory in enumerate(trajectories, first):
+      if trajectory is None:
+        continue
       rows = episodes.to_rows(trajectory)
       length = len(rows.reward)
       errors.check(
-        length <= self._rows,
+        length <= rows_most,
         'episode',
         f'{length - 1} agent steps',
-        f'at most {self._rows - 1} (config.replay.longest, else the longest demonstration)',
+        f'at most {rows_most - 1} (config.replay.longest, else the longest demonstration)',
       )
-      padded = episodes.pad_rows(rows, self._rows)
+      padded = episodes.pad_rows(rows, rows_most)
       # Every shard sees the episode; only one takes it.
       counts = np.where(np.arange(devices) == number % devices, length, 0).astype(np.int32)
       stacked = jax.tree.map(lambda x: np.broadcast_to(x, (devices,) + x.shape), padded)
       replay = self._add(replay, stacked, counts)
     return replay
 
-  def _learn(self, state, logger):
-    config, counters = self._run.config, dict(state.counters)
-    if counters['episodes'] < len(self._devices):  # Some shard is still empty.
-      return state, 0
-    due = int(counters['agent_steps'] * config.updates_per_agent_step) - counters['updates']
-    learner, rng_key, gathered = state.learner, state.rng_key, []
-    calls = due // config.updates_per_call
-    for _ in range(calls):
-      rng_key, update_key = jax.random.split(rng_key)
-      learner, metrics = self._update(learner, update_key, state.replay, self._demonstrations)
-      gathered.append(metrics)
-      counters['updates'] += config.updates_per_call
-    if calls:
-      metrics = jax.tree.map(lambda *x: float(np.mean(jax.device_get(x))), *gathered)
-      bad = sorted(name for name, value in metrics.items() if not np.isfinite(value))
-      if bad:
-        raise FloatingPointError(f'{bad} not finite after {counters["updates"]} updates')
-      logger.write(counters, metrics)
-    return state._replace(learner=learner, rng_key=rng_key, counters=counters), calls
 
+def many_updates(agent: types.Agent, count: int):
+  """`count` updates of an agent as one function, to be mapped over devices; metrics are means."""
 
-def demonstrations_replay(dataset: dataset_lib.Dataset, spec: types.EnvironmentSpec):
-  """All of a dataset's episodes in a replay that just holds them."""
-  rows = [episodes.to_rows(episode.trajectory) for episode in dataset.episodes]
-  replay = episodes.init(spec, sum(len(x.reward) for x in rows))
-  for episode_rows in rows:
-    replay = episodes.add(replay, episode_rows, jnp.int32(len(episode_rows.reward)))
-  return replay
+  def update(learner, rng_key, replay, demonstrations):
+    def one(carry, key):
+      learner, replay = carry
+      learner, replay, metrics = agent.update(
+        learner, key, replay, demonstrations, parallel.AXIS_NAME
+      )
+      return (learner, replay), metrics
+
+    keys = jax.random.split(rng_key, count)
+    (learner, replay), metrics = jax.lax.scan(one, (learner, replay), keys)
+    return learner, replay, jax.tree.map(lambda x: x.mean(0), metrics)
+
+  return update
 
 
 def _episode_seed(seed: int, episode: int) -> int:
   """A seed in [0, 2^32) for one episode of one run."""
   return int(np.random.SeedSequence((seed, episode)).generate_state(1)[0])
-
-
-def _load_inputs(run) -> _Inputs:
-  """The demonstrations, if any, and one environment per actor, checked against each other."""
-  config = run.config
-  repeat = environments_lib.resolve_action_repeat(
-    run.task, config.action_repeat, config.environment
-  )
-  make = lambda: environments_lib.make_environment(run.task, repeat, config.environment)
-  environments = [make() for _ in range(config.actors.num)]
-  spec = environments_lib.environment_spec(environments[0])
-  if not config.num_demonstrations and not evaluation.AGENTS[run.agent].NEEDS_DEMONSTRATIONS:
-    longest = config.replay.longest or environments[0].longest_episode
-    expected = 'agent steps of the longest episode, which the environment does not tell'
-    errors.check(longest > 0, 'config.replay.longest', longest, expected)
-    expert_return = environments_lib.expert_return(run.task)
-    return _Inputs(environments, spec, None, expert_return, longest)
-  dataset = dataset_lib.load(config.demonstrations or dataset_lib.shipped_path(run.task))
-  dataset_lib.check_matches(dataset, run.task, repeat, spec)
-  dataset = dataset.take(config.num_demonstrations)
-  spec = dataset_lib.with_statistics(dataset, spec)
-  recorded = max(len(episode.trajectory.actions) for episode in dataset.episodes)
-  longest = config.replay.longest or recorded
-  return _Inputs(environments, spec, dataset, dataset.mean_return, longest)
-
-
-def _describe(run, inputs) -> dict[str, Any]:
-  """Everything that rebuilds the agent, and what its results are compared with, as JSON."""
-  return {
-    'agent': run.agent,
-    'task': run.task,
-    'seed': run.seed,
-    'action_repeat': inputs.environments[0].action_repeat,
-    'agent_config': configuration.to_dict(run.agent_config),
-    'config': configuration.to_dict(run.config),
-    'demonstrations': inputs.dataset.checksum if inputs.dataset else '',
-    'expert_return': inputs.expert_return,
-    'environment_spec': {
-      k: list(v) if isinstance(v, tuple) else v for k, v in inputs.spec._asdict().items()
-    },
-  }
-
-
-def _init(run, agent, inputs, devices) -> _State:
-  rng_key, init_key = jax.random.split(jax.random.key(run.seed))
-  # Each shard gets its share of the episodes.
-  capacity = run.config.replay.episodes * (inputs.longest + 1)
-  replay = episodes.init(inputs.spec, -(-capacity // len(devices)))
-  counters = dict.fromkeys((*logs.COUNTERS, 'episodes', 'reached'), 0)
-  learner = parallel.replicate(agent.init(init_key), devices)
-  return _State(learner, parallel.stack(replay, devices), rng_key, counters)
-
-
-def _restore(checkpoints, state) -> tuple[_State, int, dict[str, float]]:
-  like = {'learner': state.learner, 'replay': state.replay}
-  restored = checkpoints.restore(checkpoints.latest(), like)
-  meta = restored['meta']
-  rng_key = jax.random.wrap_key_data(jnp.asarray(meta['rng_key'], jnp.uint32))
-  restored_state = _State(restored['learner'], restored['replay'], rng_key, meta['counters'])
-  return restored_state, meta['metrics_bytes'], meta['result']

@@ -23,9 +23,9 @@ from experiments import floors
 from experiments import workloads
 from experiments.configs import efficient_imitate
 
-_KINDS = ('update', 'search', 'act', 'replay', 'environment')
+_KINDS = ('update', 'search', 'act', 'replay', 'environment', 'render')
 _WHAT = flags.DEFINE_string('what', 'update', f'What to measure: {", ".join(_KINDS)}.')
-_PRESET = flags.DEFINE_string('preset', 'state', 'What is observed: state.')
+_PRESET = flags.DEFINE_string('preset', 'state', 'What is observed: state or image.')
 _VARIANT = flags.DEFINE_string('variant', 'paper', 'Settings: tuned, paper or released.')
 _COMPARE = flags.DEFINE_string(
   'compare',
@@ -36,7 +36,8 @@ _REPEATS = flags.DEFINE_integer('repeats', 5, 'Timed calls; their median counts.
 _ENVIRONMENTS = flags.DEFINE_integer(
   'environments', 2, 'Acted for at once, in --what=act.', lower_bound=1
 )
-_TASK = flags.DEFINE_string('task', 'walker/walk', 'Stepped in --what=environment.')
+_UPDATES = flags.DEFINE_integer('updates', 4, 'In one call, in --what=update.', lower_bound=1)
+_TASK = flags.DEFINE_string('task', 'walker/walk', 'In --what=environment and --what=render.')
 _PROFILE = flags.DEFINE_string('profile', '', 'A folder for a jax.profiler trace of one call.')
 _JSON = flags.DEFINE_string('json', '', 'A file to write the results to.')
 _CONFIG = command_line.define_config(efficient_imitate.make_config())
@@ -44,8 +45,7 @@ _CONFIG = command_line.define_config(efficient_imitate.make_config())
 
 def main() -> None:
   errors.check(_WHAT.value in _KINDS, '--what', repr(_WHAT.value), ' or '.join(_KINDS))
-  errors.check(_PRESET.value == 'state', '--preset', repr(_PRESET.value), 'state')
-  config = efficient_imitate.make_config(_VARIANT.value)
+  config = efficient_imitate.make_config(_VARIANT.value, _TASK.value, _PRESET.value)
   config = command_line.overridden(config, _CONFIG)
   run_config = command_line.part(config, runs.Config)
   parallel.prepare_cpu_devices(run_config.parallel.devices)
@@ -53,7 +53,10 @@ def main() -> None:
   if _COMPARE.value:
     agent_configs.append(_changed(agent_configs[0], _COMPARE.value))
   devices = parallel.choose_devices(run_config.parallel.devices, agent_configs[0].shared_rows)
-  compared = [_make(x, devices) for x in agent_configs]
+  placement = parallel.place(run_config.parallel.backend, devices)
+  compared = [_make(x, placement) for x in agent_configs]
+  if _WHAT.value == 'render':
+    compared.append(workloads.render_by_default(_TASK.value))
   result = measure(compared, _REPEATS.value, len(devices))
   for name, value in result.items():
     print(f'{name:28s} {value}')
@@ -72,7 +75,8 @@ def measure(compared: list[workloads.Workload], repeats: int, devices: int) -> d
     second; floor_ms, what its matrix products or bytes would take at the measured rate,
     and ratio_to_floor, where it has such a floor; compile_seconds; peak_memory_mb of the process;
     devices. With a second: `ratio`, the median over turns of the first's time over the second's,
-    and `other_ms_per_UNIT`.
+    and `other_ms_per_UNIT`. Frames have `frames_per_s` and, against dm_control's own renderer,
+    `ratio_to_default`, how many times as many they are.
   """
   compile_seconds = [_seconds(workload, 0) for workload in compared]
   rates, times = [_machine_rate(compared[0], devices)], []
@@ -96,19 +100,26 @@ def measure(compared: list[workloads.Workload], repeats: int, devices: int) -> d
   if len(compared) > 1:
     result[f'other_ms_per_{first.unit}'] = float(np.median(per_unit[:, 1]))
     result['ratio'] = float(np.median(times[:, 0] / times[:, 1]))
-    result['compare'] = _COMPARE.value
+    result['compare'] = _COMPARE.value or "dm_control's renderer"
+  if first.unit == 'frame':
+    result |= {'frames_per_s': 1000 / median, 'ratio_to_default': 1 / result['ratio']}
   result['compile_seconds'] = compile_seconds[0]
   result['peak_memory_mb'] = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
   result['devices'] = devices
   return result
 
 
-def _make(config, devices) -> workloads.Workload:
-  if _WHAT.value == 'act':
-    return workloads.act(config, _ENVIRONMENTS.value)
-  if _WHAT.value == 'environment':
-    return workloads.environment(_TASK.value)
-  return getattr(workloads, _WHAT.value)(config, devices)
+def _make(config, placement) -> workloads.Workload:
+  spec = workloads.SPECS[_PRESET.value]
+  makers = {
+    'update': lambda: workloads.update(config, placement, spec, _UPDATES.value),
+    'search': lambda: workloads.search(config, placement, spec),
+    'act': lambda: workloads.act(config, _ENVIRONMENTS.value, spec),
+    'replay': lambda: workloads.replay(config, spec),
+    'environment': lambda: workloads.environment(_TASK.value),
+    'render': lambda: workloads.render(_TASK.value),
+  }
+  return makers[_WHAT.value]()
 
 
 def _changed(config, text):

@@ -70,10 +70,14 @@ def _guarded(main):
     _stop(error)
   except FloatingPointError as error:
     _stop(f'{error}; the last checkpoint is kept')
+  except OSError as error:  # A full disk, a read-only folder.
+    _stop(f'{_one_line(error)}; the last checkpoint is kept')
 
 
 def _one_line(error):
-  return ' '.join(str(error.args[0] if error.args else error).split())
+  # A KeyError puts quotes around its text; an OSError keeps the file's name beside it.
+  text = error if isinstance(error, OSError) or not error.args else error.args[0]
+  return ' '.join(str(text).split())
 
 
 def _stop(error) -> NoReturn:

@@ -14,11 +14,12 @@ from experiments import command_line
 _CHECKPOINT = flags.DEFINE_string('checkpoint', '', 'A work directory, or one step in it.')
 _EPISODES = flags.DEFINE_integer('episodes', 10, 'Greedy episodes.', lower_bound=1)
 _JSON = flags.DEFINE_string('json', '', 'A file to write the results to.')
+_BEST = flags.DEFINE_bool('best', False, 'The best evaluated step instead of the latest.')
 _TASK = flags.DEFINE_string('task', '', 'If given, what the checkpoint must be of.')
 
 
 def main() -> None:
-  loaded = evaluation.load(_CHECKPOINT.value, _TASK.value)
+  loaded = evaluation.load(_CHECKPOINT.value, _TASK.value, _BEST.value)
   result = evaluation.evaluate(loaded, _EPISODES.value)
   for name, value in result.items():
     print(f'{name:20s} {value}')

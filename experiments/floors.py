@@ -8,6 +8,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from eimitate import types
+from eimitate.networks import convolutions
 
 _MATRIX, _COPIED = 1024, 1 << 26
 
@@ -86,7 +87,9 @@ def _sizes(config, spec):
   dense = lambda *sizes: sum(a * b for a, b in zip(sizes, sizes[1:], strict=False))
   joint = latent + spec.action_size
   return {
-    'represent': dense(spec.observation_size, *networks.representation, latent),
+    'represent': _encoder(networks.encoder, spec, latent)
+    if spec.frame
+    else dense(spec.observation_size, *networks.representation, latent),
     'dynamics': dense(joint, *networks.dynamics, latent),
     'value': dense(latent, *networks.value, networks.value_bins),
     'policy': dense(latent, *networks.policy, 2 * spec.action_size),
@@ -94,3 +97,14 @@ def _sizes(config, spec):
     'project': dense(latent, *networks.projector, networks.projection),
     'predict': dense(networks.projection, *networks.predictor, networks.projection),
   }
+
+
+def _encoder(channels, spec, latent):
+  """Multiplications of one stack of frames through `networks.convolutions.Encoder`."""
+  height, width, inputs = spec.observed
+  count, size = 0, convolutions.Encoder.first_kernel
+  for outputs in channels:
+    height, width = -(-height // 2), -(-width // 2)
+    count += height * width * size * size * inputs * outputs
+    inputs, size = outputs, convolutions.Encoder.kernel
+  return count + height * width * inputs * latent

@@ -1,5 +1,8 @@
 """What the training binaries share: their flags, and training with a curve at the end."""
 
+from collections.abc import Callable
+import dataclasses
+import signal
 import time
 from typing import Any
 
@@ -14,34 +17,79 @@ from experiments import command_line
 from experiments import learning_curves
 
 TASK = flags.DEFINE_string('task', 'cartpole/swingup', 'domain/task of the dm_control suite.')
-PRESET = flags.DEFINE_string('preset', 'state', 'What is observed: state.')
+PRESET = flags.DEFINE_string('preset', 'state', 'What is observed: state or image.')
 _SEED = flags.DEFINE_integer('seed', 0, 'Of everything random.', lower_bound=0)
+_SEEDS = flags.DEFINE_list('seeds', [], 'Seeds to train in turn, in WORKDIR/seed_N each.')
 _WORKDIR = flags.DEFINE_string(
   'workdir', '', 'Where everything is written; a used one resumes. Empty: runs/TASK_NAME_SEED.'
 )
-_PRESETS = ('state',)
+_INIT_FROM = flags.DEFINE_string(
+  'init_from', '', 'A work directory, or one step in it, whose parameters to start from.'
+)
 
 
-def launch(agent: str, config: Any, name: str) -> None:
+def launch(agent: str, config: Any, name: str, presets: tuple[str, ...] = ('state',)) -> None:
   """Trains an agent in the work directory and leaves a learning curve there.
 
   Args:
     agent: a name in `evaluation.AGENTS`.
     config: the agent's fields and the run's, side by side.
     name: what the default work directory is called by.
+    presets: that the agent has.
   """
-  known = PRESET.value in _PRESETS
-  errors.check(known, '--preset', repr(PRESET.value), ' or '.join(_PRESETS))
+  known = PRESET.value in presets
+  errors.check(known, '--preset', repr(PRESET.value), ' or '.join(presets))
   agent_config = command_line.part(config, evaluation.AGENTS[agent].Config)
   run_config = command_line.part(config, runs.Config)
-  workdir = _WORKDIR.value or f'runs/{TASK.value.replace("/", "_")}_{name}_{_SEED.value}'
+  if _INIT_FROM.value:
+    run_config = dataclasses.replace(run_config, init_from=_INIT_FROM.value)
   parallel.prepare_cpu_devices(run_config.parallel.devices)
+  base = _WORKDIR.value or f'runs/{TASK.value.replace("/", "_")}_{name}'
+  seeds = _parse_seeds(_SEEDS.value)
+  if seeds:
+    workdirs = {seed: f'{base}/seed_{seed}' for seed in seeds}
+  else:
+    workdirs = {_SEED.value: _WORKDIR.value or f'{base}_{_SEED.value}'}
+  should_stop, done = stop_on_signal(), []
+  for seed, workdir in workdirs.items():
+    if should_stop():
+      break
+    run = runs.Run(agent, TASK.value, seed, agent_config, run_config)
+    _train(run, workdir, should_stop)
+    done.append(workdir)
+  if seeds:
+    learning_curves.draw(done, f'{base}/learning_curves.png')
+    print(f'{base}/learning_curves.png')
+  if should_stop():
+    print('Stopped and saved: the same command goes on from here.')
+
+
+def _train(run, workdir, should_stop):
   started = time.time()
-  run = runs.Run(agent, TASK.value, _SEED.value, agent_config, run_config)
-  result = training.train(run, workdir)
+  result = training.train(run, workdir, should_stop)
   learning_curves.draw([workdir], f'{workdir}/learning_curve.png')
-  line = f'{run.task}: return {result["mean_return"]:.1f}'
+  line = f'{run.task}, seed {run.seed}: return {result["mean_return"]:.1f}'
   if 'fraction_of_expert' in result:
     line += f', {result["fraction_of_expert"]:.3f} of the expert'
   print(f'{line}, {time.time() - started:.0f} s')
   print(f'{workdir}: checkpoints/, metrics.jsonl, timing.jsonl, tensorboard/, learning_curve.png')
+
+
+def _parse_seeds(texts: list[str]) -> list[int]:
+  good = all(text.isdecimal() for text in texts) and len(set(texts)) == len(texts)
+  errors.check(good, '--seeds', ','.join(texts), 'different numbers, like 0,1,2')
+  return [int(text) for text in texts]
+
+
+def stop_on_signal() -> Callable[[], bool]:
+  """Whether SIGTERM or SIGINT has come, so that the run is to be saved; a second one kills it."""
+  come = []
+
+  def handle(number, frame):
+    del frame
+    come.append(number)
+    signal.signal(number, signal.SIG_DFL)
+
+  for number in (signal.SIGTERM, signal.SIGINT):
+    signal.signal(number, handle)
+  return lambda: bool(come)

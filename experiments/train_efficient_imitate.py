@@ -14,9 +14,11 @@ _CONFIG = command_line.define_config(efficient_imitate.make_config())
 
 
 def main() -> None:
-  config = efficient_imitate.make_config(_VARIANT.value, launch.TASK.value)
+  config = efficient_imitate.make_config(_VARIANT.value, launch.TASK.value, launch.PRESET.value)
   config = command_line.overridden(config, _CONFIG)
-  launch.launch('efficient_imitate', config, _VARIANT.value)
+  frames = launch.PRESET.value == 'image'
+  name = _VARIANT.value + '_image' * frames
+  launch.launch('efficient_imitate', config, name, efficient_imitate.PRESETS)
 
 
 if __name__ == '__main__':

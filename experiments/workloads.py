@@ -1,6 +1,6 @@
 """What the benchmark times: each workload is one compiled call on walker walk's sizes."""
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Mapping
 from typing import Any, NamedTuple
 
 import jax
@@ -10,16 +10,21 @@ import numpy as np
 from eimitate import agents
 from eimitate import environments
 from eimitate import parallel
+from eimitate import training
 from eimitate import types
 from eimitate.agents.efficient_imitate import learner
 from eimitate.replay import episodes
 from eimitate.search import make_search
 from experiments import floors
 
-# Walker walk's sizes.
-SPEC = types.EnvironmentSpec(24, 6, (0.0,) * 24, (1.0,) * 24)
+# Walker walk's sizes, by preset.
+SPECS = {
+  'state': types.EnvironmentSpec(24, 6, (0.0,) * 24, (1.0,) * 24),
+  'image': types.EnvironmentSpec(0, 6, frame=(48, 48, 3), stack=4),
+}
 _EPISODE, _EPISODES, _UPDATES = 250, 8, 4
 _SAMPLES = 64
+_FRAME_SIZE, _FRAMES = 48, 50
 
 
 class Workload(NamedTuple):
@@ -40,40 +45,36 @@ class Workload(NamedTuple):
   rates: Mapping[str, float] = {}
 
 
-def update(config: Any, devices: Sequence[jax.Device]) -> Workload:
+def update(
+  config: Any, placement: parallel.Placement, spec: types.EnvironmentSpec, updates: int
+) -> Workload:
   """The learner: sampling, searches, losses, optimiser, as training compiles them."""
-  agent = agents.efficient_imitate.make_agent(config, SPEC)
-
-  def update_many(state, rng_key, replay, demonstrations):
-    def one(state, key):
-      return agent.update(state, key, replay, demonstrations, parallel.AXIS_NAME)
-
-    return jax.lax.scan(one, state, jax.random.split(rng_key, _UPDATES))
-
-  compiled = parallel.map_update(update_many, devices)
-  state = parallel.replicate(agent.init(jax.random.key(0)), devices)
-  replay = parallel.stack(_random_replay(0), devices)
-  demonstrations = parallel.replicate(_random_replay(1), devices)
+  agent = agents.efficient_imitate.make_agent(config, spec)
+  compiled = placement.map_update(training.many_updates(agent, updates))
+  state = placement.replicate(agent.init(jax.random.key(0)))
+  replay = placement.stack(_random_replay(spec, 0))
+  demonstrations = placement.replicate(_random_replay(spec, 1))
 
   def call(i):
-    nonlocal state
-    state, _ = compiled(state, jax.random.key(i), replay, demonstrations)
+    nonlocal state, replay
+    state, replay, _ = compiled(state, jax.random.key(i), replay, demonstrations)
     jax.block_until_ready(state)
 
   roots = config.batch_size // 2 * (config.unroll_steps + 2)
-  rates = {'updates': _UPDATES}
-  rates['root_simulations'] = _UPDATES * roots * config.search.num_simulations
-  flops = _UPDATES * floors.update_flops(config, SPEC)
-  return Workload(call, 'update', _UPDATES, flops, 'flop', rates)
+  rates = {'updates': updates}
+  rates['root_simulations'] = updates * roots * config.search.num_simulations
+  flops = updates * floors.update_flops(config, spec)
+  return Workload(call, 'update', updates, flops, 'flop', rates)
 
 
-def search(config: Any, devices: Sequence[jax.Device]) -> Workload:
+def search(config: Any, placement: parallel.Placement, spec: types.EnvironmentSpec) -> Workload:
   """The searches of one update alone."""
-  networks = agents.efficient_imitate.make_networks(config.networks, SPEC)
+  networks = agents.efficient_imitate.make_networks(config.networks, spec)
   run = make_search(config.search, learner.make_model(config, networks))
   roots = config.batch_size // 2 * (config.unroll_steps + 2)
-  params = parallel.replicate(networks.init(jax.random.key(0)), devices)
-  shape = (len(devices), roots // len(devices), SPEC.observation_size)
+  devices = placement.devices
+  params = placement.replicate(networks.init(jax.random.key(0)))
+  shape = (len(devices), roots // len(devices), *spec.observed)
   observations = jax.random.normal(jax.random.key(1), shape)
 
   def one(params, keys, observations):
@@ -87,30 +88,28 @@ def search(config: Any, devices: Sequence[jax.Device]) -> Workload:
     jax.block_until_ready(compiled(params, keys, observations))
 
   rates = {'root_searches': roots, 'root_simulations': roots * config.search.num_simulations}
-  flops = floors.search_flops(config, SPEC)
+  flops = floors.search_flops(config, spec)
   return Workload(call, 'search', 1, flops, 'flop', rates)
 
 
-def act(config: Any, num_environments: int) -> Workload:
+def act(config: Any, num_environments: int, spec: types.EnvironmentSpec) -> Workload:
   """What an actor waits for: one action for each of `num_environments`, from NumPy to NumPy."""
-  agent = agents.efficient_imitate.make_agent(config, SPEC)
+  agent = agents.efficient_imitate.make_agent(config, spec)
   compiled = jax.jit(agent.act)
   params = agent.params(agent.init(jax.random.key(0)))
-  shape = (num_environments, SPEC.observation_size)
-  observations = np.random.default_rng(0).normal(size=shape).astype(np.float32)
+  observations = _random_observations(np.random.default_rng(0), spec.observed, num_environments)
   call = lambda i: np.asarray(compiled(params, jax.random.key(i), observations, np.float32(1)))
   return Workload(call, 'act', 1, rates={'actions': num_environments})
 
 
-def replay(config: Any, devices: Sequence[jax.Device]) -> Workload:
+def replay(config: Any, spec: types.EnvironmentSpec) -> Workload:
   """Sampling the agent's windows."""
-  del devices
-  half, ring = config.batch_size // 2, _random_replay(0)
+  half, ring = config.batch_size // 2, _random_replay(spec, 0)
 
   @jax.jit
   def sample_many(rng_key):
     keys = jax.random.split(rng_key, _SAMPLES)
-    draw = lambda key: episodes.sample(ring, key, half, config.unroll_steps)
+    draw = lambda key: episodes.sample(ring, key, half, config.unroll_steps, spec.stack)
     return jax.lax.map(draw, keys)
 
   call = lambda i: jax.block_until_ready(sample_many(jax.random.key(i)))
@@ -139,13 +138,44 @@ def environment(task: str) -> Workload:
   )
 
 
-def _random_replay(seed):
+def render(task: str) -> Workload:
+  """The frames that agents observe, of a simulation that moves; see `render_by_default`."""
+  simulator = environments.make_environment(task, 1, frame_size=_FRAME_SIZE)
+  simulator.reset()
+  return _rendering(simulator.observe)
+
+
+def render_by_default(task: str) -> Workload:
+  """Frames of the same size as dm_control draws them."""
+  from dm_control import suite  # Not before the first renderer has prepared OpenGL.
+
+  simulator = suite.load(*task.split('/'))
+  simulator.reset()
+  return _rendering(lambda: simulator.physics.render(_FRAME_SIZE, _FRAME_SIZE, camera_id=0))
+
+
+def _rendering(draw):
+  def call(i):
+    del i
+    for _ in range(_FRAMES):
+      draw()
+
+  return Workload(call, 'frame', _FRAMES, rates={'frames': _FRAMES})
+
+
+def _random_observations(rng, shape, count):
+  if len(shape) == 1:
+    return rng.normal(size=(count, *shape)).astype(np.float32)
+  return rng.integers(0, 256, (count, *shape), np.uint8)
+
+
+def _random_replay(spec, seed):
   rng = np.random.default_rng(seed)
-  ring = episodes.init(SPEC, _EPISODES * (_EPISODE + 1))
+  ring = episodes.init(spec, _EPISODES * (_EPISODE + 1))
   for _ in range(_EPISODES):
     trajectory = types.Trajectory(
-      rng.normal(size=(_EPISODE + 1, SPEC.observation_size)).astype(np.float32),
-      rng.uniform(-1, 1, (_EPISODE, SPEC.action_size)).astype(np.float32),
+      _random_observations(rng, spec.stored.shape, _EPISODE + 1),
+      rng.uniform(-1, 1, (_EPISODE, spec.action_size)).astype(np.float32),
       np.ones(_EPISODE, np.float32),
       np.ones(_EPISODE, np.float32),
     )

@@ -1,13 +1,25 @@
 """Four virtual CPU devices, so that the parallel path is tested; rank promotion is an error."""
 
+import tempfile
+
 import chex
 import jax
 import pytest
 
+from eimitate.environments import gl
+
 jax.config.update('jax_num_cpu_devices', 4)
 jax.config.update('jax_numpy_rank_promotion', 'raise')
-# Most of the suite's time is compiling programs that then run once.
+# Most of the suite's time is compiling programs that then run once, some of them in many tests.
 jax.config.update('jax_disable_most_optimizations', True)
+jax.config.update('jax_compilation_cache_dir', tempfile.mkdtemp(prefix='eimitate-tests-'))
+jax.config.update('jax_persistent_cache_min_compile_time_secs', 0.5)
+
+
+def pytest_configure(config):
+  # MuJoCo decides on import whether it can draw. `./test.sh --no-gl` deselects what needs that.
+  if config.option.markexpr != 'not gl':
+    gl.prepare()
 
 
 @pytest.fixture(autouse=True)

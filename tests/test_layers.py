@@ -30,9 +30,11 @@ _ALLOWED = {
   'logs': _BASE,
   'checkpoints': _BASE,
   'acting': _BASE,
+  'inputs': _PURE | _ABOVE,
+  'states': _BASE | _HOST | {'runs', 'evaluation'},
   'evaluation': _PURE | {'agents', 'environments', 'demonstrations'} | _HOST,
   'runs': _BASE,
-  'training': _PURE | _ABOVE | _HOST,
+  'training': _PURE | _ABOVE | _HOST | {'inputs', 'states'},
 }
 _IO_FREE = {'networks', 'ops', 'replay', 'rewards', 'search', 'agents', 'types'}
 _PURE_LIBRARIES = {

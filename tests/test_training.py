@@ -2,9 +2,11 @@
 
 import json
 import pathlib
+import resource
 import shutil
 
 import jax
+import jax.numpy as jnp
 import numpy as np
 import pytest
 
@@ -30,7 +32,7 @@ def _data(tmp_path_factory):
   act = lambda observations: np.clip(-observations[:, :1], -1, 1)
   episodes = []
   for seed in range(3):
-    [trajectory] = acting.collect_episodes(act, [environment], [seed])
+    [trajectory], _ = acting.collect_episodes(act, [environment], [seed])
     states = np.zeros((len(trajectory.observations), 1))
     episodes.append(types.Demonstration(trajectory, states, {}))
   path = tmp_path_factory.mktemp('data') / 'point.npz'
@@ -97,16 +99,19 @@ def test_checkpoint_of_another_version(trained, tmp_path):
     description = json.loads(path.read_text())
     del description['expert_return']
     path.write_text(json.dumps(description))
+    digest = path.parents[1] / 'digest' / 'metadata'
+    changed = json.loads(digest.read_text()) | {'config': checkpoints._digest_text(description)}
+    digest.write_text(json.dumps(changed))
   with pytest.raises(ValueError, match=r"one that differs in \['expert_return'\]"):
     evaluation.load(workdir)
 
 
 def test_resuming_is_exact(data, trained, tmp_path):
   workdir, _ = trained
-  # Stopped right after a later round than the last checkpoint: its metrics must be dropped.
+  # Killed in a later round than the last checkpoint's: its metrics must be dropped.
   broken = tmp_path / 'run'
   with pytest.MonkeyPatch.context() as patch:
-    patch.setattr(training._Loop, '_learn', _failing_after(training._Loop._learn, 2))
+    patch.setattr(training._Parts, 'log_round', _failing_after(training._Parts.log_round, 2))
     with pytest.raises(KeyboardInterrupt):
       training.train(_run(data), broken)
   assert len(logs.read(broken / 'metrics.jsonl')) > 0
@@ -114,15 +119,136 @@ def test_resuming_is_exact(data, trained, tmp_path):
   assert (broken / 'metrics.jsonl').read_bytes() == (workdir / 'metrics.jsonl').read_bytes()
 
 
-def _failing_after(learn, calls):
+def _failing_after(function, calls):
   made = iter(range(100))
 
-  def wrapped(self, state, logger):
+  def wrapped(self, state):
     if next(made) >= calls:
       raise KeyboardInterrupt
-    return learn(self, state, logger)
+    return function(self, state)
 
   return wrapped
+
+
+def test_stopping_within_a_round_saves_and_is_exact(data, trained, tmp_path):
+  workdir, result = trained
+  stopped = tmp_path / 'run'
+  # Each of the three rounds asks before it begins and before each of its 4 calls of 5 updates.
+  for asked, expected in ((3, (40, 10)), (11, (120, 50))):
+    left = iter(range(asked))
+    training.train(_run(data), stopped, lambda: next(left, None) is None)
+    counters = evaluation.load(stopped).counters
+    assert (counters['agent_steps'], counters['updates']) == expected
+  assert training.train(_run(data), stopped) == result
+  assert (stopped / 'metrics.jsonl').read_bytes() == (workdir / 'metrics.jsonl').read_bytes()
+
+
+def _damages(path):
+  whole = path.read_bytes()
+  yield whole[: len(whole) // 2]
+  middle = len(whole) // 2
+  yield whole[:middle] + bytes([whole[middle] ^ 8]) + whole[middle + 1 :]
+
+
+@pytest.mark.filterwarnings('ignore::pytest.PytestUnraisableExceptionWarning')  # Of orbax's.
+def test_a_damaged_checkpoint_is_never_used(data, trained, tmp_path):
+  """Whatever file of the latest is damaged: it is refused, unless the damage changes nothing."""
+  workdir = tmp_path / 'run'
+  shutil.copytree(trained[0], workdir)
+  params = evaluation.load(workdir).params
+  files = [path for path in (workdir / 'checkpoints' / '120').rglob('*') if path.is_file()]
+  refused = 0
+  for path in files:
+    whole = path.read_bytes()
+    for damaged in _damages(path) if whole else ():
+      path.write_bytes(damaged)
+      try:
+        loaded = evaluation.load(workdir)
+      except ValueError as error:
+        assert 'checkpoint: found step 120' in str(error)
+        refused += 1
+      else:
+        jax.tree.map(np.testing.assert_array_equal, params, loaded.params)
+    path.write_bytes(whole)
+  assert refused > 5
+
+
+def test_a_run_goes_on_from_the_last_whole_checkpoint(data, trained, tmp_path):
+  workdir = tmp_path / 'run'
+  shutil.copytree(trained[0], workdir)
+  for path in (workdir / 'checkpoints' / '120' / 'replay').rglob('*'):
+    if path.is_file():
+      path.write_bytes(path.read_bytes()[:-1])
+  with pytest.MonkeyPatch.context() as patch:
+    said = []
+    patch.setattr('logging.warning', lambda message, *arguments: said.append(message % arguments))
+    training.train(_run(data), workdir)
+  assert len(said) == 1 and 'step 120' in said[0] and 'trying the one before' in said[0]
+  before = (trained[0] / 'metrics.jsonl').read_bytes()
+  assert (workdir / 'metrics.jsonl').read_bytes() == before
+
+
+@pytest.mark.parametrize('backend', ['pmap', 'shard_map'])
+def test_going_on_with_other_numbers_of_devices(data, tmp_path, backend):
+  workdir, said = tmp_path / 'run', []
+  with pytest.MonkeyPatch.context() as patch:
+    patch.setattr('logging.warning', lambda message, *arguments: said.append(arguments))
+    for asked, devices in ((2, 4), (3, 2), (4, 1), (100, 4)):
+      left = iter(range(asked))
+      settings = {'parallel.devices': devices, 'parallel.backend': backend}
+      training.train(_run(data, **settings), workdir, lambda: next(left, None) is None)
+  assert said == [(2, 4), (1, 2), (4, 1)]
+  counters = evaluation.load(workdir).counters
+  assert (counters['agent_steps'], counters['updates']) == (120, 60)
+
+
+def test_starting_from_another_runs_parameters(data, trained, tmp_path):
+  workdir, _ = trained
+  settings = {'init_from': str(workdir), 'agent_steps': 40, 'updates_per_agent_step': 0.01}
+  training.train(_run(data, seed=5, **settings), tmp_path / 'run')
+  first, last = evaluation.load(tmp_path / 'run').params, evaluation.load(workdir).params
+  gone = _run(data, seed=5, **(settings | {'init_from': str(tmp_path / 'gone')}))
+  with pytest.raises(ValueError, match='checkpoint: found no checkpoint in'):
+    training.train(gone, tmp_path / 'other')
+  jax.tree.map(np.testing.assert_array_equal, first, last)
+
+
+def test_starting_from_other_shapes_is_refused(data, trained, tmp_path):
+  run = _run(data, agent=learner_test.small(**{'networks.value': (7,)}), init_from=str(trained[0]))
+  with pytest.raises(ValueError, match=r'config.init_from: found parameters with .*value.*stored'):
+    training.train(run, tmp_path / 'run')
+  assert not (tmp_path / 'run').exists()
+
+
+def test_a_full_disk_keeps_the_last_checkpoint(tmp_path):
+  """No file may grow: what a full disk does, on any machine."""
+  state = {name: {'x': jnp.ones(1000)} for name in ('params', 'learner', 'replay')}
+  texts = {'meta': {}, 'config': {}}
+  kept = checkpoints.Checkpoints(tmp_path)
+  kept.save(1, state, texts, 1.0)
+  kept.close()
+  kept, (soft, hard) = checkpoints.Checkpoints(tmp_path), resource.getrlimit(resource.RLIMIT_FSIZE)
+  resource.setrlimit(resource.RLIMIT_FSIZE, (10, hard))
+  try:
+    with pytest.raises(OSError, match='checkpoint 2 cannot be written'):
+      kept.save(2, state, texts, 1.0)
+      kept.close()
+  finally:
+    resource.setrlimit(resource.RLIMIT_FSIZE, (soft, hard))
+  assert checkpoints.Checkpoints(tmp_path).restore_latest(lambda _: state)['config'] == {}
+  assert checkpoints.open_existing(tmp_path)[1] == 1
+
+
+def test_the_best_checkpoint_stays(data, tmp_path):
+  checkpoint = {name: {'x': jnp.ones(2)} for name in ('params', 'learner', 'replay')}
+  kept = checkpoints.Checkpoints(tmp_path, keep=1)
+  for step, value in {10: 1.0, 20: 5.0, 30: 2.0, 40: 3.0}.items():
+    kept.save(step, checkpoint, {'meta': {}, 'config': {}}, value)
+  kept.close()
+  folder = tmp_path / 'checkpoints'
+  assert sorted(int(path.name) for path in folder.iterdir()) == [20, 40]
+  assert checkpoints.open_existing(tmp_path)[1] == 40
+  assert checkpoints.open_existing(tmp_path, best=True)[1] == 20
 
 
 def test_a_finished_run_stays_as_it_is(data, trained):
@@ -198,6 +324,18 @@ def test_checkpoint_of_another_task_or_step(trained):
     checkpoints.open_existing(workdir / 'checkpoints' / '7')
 
 
+def test_interquartile_mean_and_its_interval():
+  few = evaluation.interquartile([[0.0, 10.0, 20.0, 1000.0]])
+  assert few['iqm_return'] == 15 and few['iqm_low'] <= 15 <= few['iqm_high']
+  # Runs are not mixed: two runs of constants leave nothing to chance.
+  constant = evaluation.interquartile([[1.0] * 4, [3.0] * 4])
+  assert set(constant.values()) == {2.0}
+  rng = np.random.default_rng(1)
+  wide, narrow = (evaluation.interquartile([rng.normal(size=n)]) for n in (10, 1000))
+  width = lambda found: found['iqm_high'] - found['iqm_low']
+  assert 0 < 5 * width(narrow) < width(wide)
+
+
 def test_temperature_schedule():
   actors = runs.ActorsConfig()
   temperatures = [runs.current_temperature(actors, x) for x in (0, 0.49, 0.5, 0.74, 0.75, 1)]
@@ -214,4 +352,6 @@ def test_config_json_holds_everything(trained):
   description = json.loads((pathlib.Path(trained[0]) / 'config.json').read_text())
   assert description['expert_return'] > 0
   assert len(description['demonstrations']) == 64
-  assert len(jax.tree.leaves(description['environment_spec'])) == 2 + 2 * 2
+  spec = description['environment_spec']
+  assert (spec['observation_size'], spec['action_size'], spec['stack']) == (2, 1, 1)
+  assert len(spec['observation_mean']) == len(spec['observation_scale']) == 2

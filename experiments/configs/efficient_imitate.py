@@ -14,28 +14,47 @@ _VARIANTS = {
 }
 
 
+PRESETS = ('state', 'image')
+
+
 @dataclasses.dataclass(frozen=True)
 class Config(efficient_imitate.Config, runs.Config):
   """Flat, so that --config.search.kind and --config.agent_steps need no prefix."""
 
 
-def make_config(variant: str = 'tuned', task: str = '') -> Config:
-  """The defaults of a variant on a task.
+def make_config(variant: str = 'tuned', task: str = '', preset: str = 'state') -> Config:
+  """The defaults of a variant on a task, from state or from frames.
 
   Raises:
-    InputError: on an unknown variant.
+    InputError: on an unknown variant or preset.
   """
   errors.check(variant in _VARIANTS, '--variant', repr(variant), ' or '.join(_VARIANTS))
-  agent = _VARIANTS[variant]()
+  errors.check(preset in PRESETS, '--preset', repr(preset), ' or '.join(PRESETS))
+  frames = preset == 'image'
+  agent = _VARIANTS[variant](frames)
   if task.startswith('humanoid/') and variant != 'tuned':
     # Appendix A.1.1 and Table 1.
     agent = configuration.override(
       agent,
       {'networks.value': (256,), 'networks.policy': (256,), 'loss.discriminator': 1.0},
     )
-  if task.startswith(('finger/', 'hopper/')) and variant == 'released':
+  if task.startswith(('finger/', 'hopper/')) and variant == 'released' and not frames:
     agent = configuration.override(agent, {'search.num_actions': 8, 'search.bc_fraction': 0.5})
-  return Config(**_fields(agent))
+  if task.startswith('walker/') and variant == 'released' and frames:
+    agent = configuration.override(agent, {'loss.bc': 0.1})
+  return configuration.override(Config(**_fields(agent)), _run_settings(task) if frames else {})
+
+
+def _run_settings(task):
+  """Of a run from frames: 48 x 48 pixels, twenty demonstrations, four actors."""
+  return {
+    'frame_size': 48,
+    'num_demonstrations': 20,
+    'actors.num': 4,
+    # On a CPU XLA's convolutions are fifty times slower within a loop over updates.
+    'updates_per_call': 1,
+    'updates_per_agent_step': 1.0 if task.startswith('walker/') else 2.0,
+  }
 
 
 def _fields(config):

@@ -12,6 +12,7 @@ from eimitate import demonstrations
 from eimitate import types
 from eimitate.agents import efficient_imitate
 from eimitate.demonstrations import verification
+from experiments import command_line
 from experiments import floors
 from experiments import learning_curves
 
@@ -43,6 +44,17 @@ def _workdir(tmp_path_factory):
   return workdir
 
 
+def test_several_seeds(tmp_path):
+  small = ['--config.agent_steps=250', '--config.updates_per_agent_step=0.02', '--seeds=4,2']
+  small += ['--config.updates_per_call=1', '--config.evaluation.episodes=1']
+  result = _process('train_behavioural_cloning', f'--workdir={tmp_path / "run"}', *small)
+  assert result.returncode == 0, result.stderr
+  assert {path.name for path in (tmp_path / 'run').iterdir()} == {
+    'seed_4', 'seed_2', 'learning_curves.png',
+  }  # fmt: skip
+  assert json.loads((tmp_path / 'run/seed_2/config.json').read_text())['seed'] == 2
+
+
 def test_train_writes_what_it_says(workdir):
   assert (workdir / 'learning_curve.png').stat().st_size > 1000
   config = json.loads((workdir / 'config.json').read_text())
@@ -69,6 +81,17 @@ def test_evaluate(workdir, tmp_path):
   assert len(values['returns']) == 2
   expert = demonstrations.load(demonstrations.shipped_path('cartpole/swingup')).take(5).mean_return
   assert values['fraction_of_expert'] == pytest.approx(values['mean_return'] / expert)
+
+
+def test_a_full_disk_is_one_line(capsys):
+  def main():
+    raise OSError(28, 'No space left on device', 'metrics.jsonl')
+
+  with pytest.raises(SystemExit) as ended:
+    command_line._guarded(main)
+  assert ended.value.code == 2
+  said = "error: [Errno 28] No space left on device: 'metrics.jsonl'; the last checkpoint is kept\n"
+  assert capsys.readouterr().err == said
 
 
 def test_benchmark(tmp_path):
@@ -158,6 +181,7 @@ def test_plot_from_workdir_and_csv(workdir, tmp_path):
     ('train_efficient_imitate', ['--preset=smell'], "--preset: found 'smell', expected state"),
     ('train_efficient_imitate', ['--config.action_repeat=4'], 'action repeat: found 4'),
     ('train_efficient_imitate', ['--seed=-1'], 'seed'),
+    ('train_efficient_imitate', ['--seeds=1,1'], '--seeds: found 1,1, expected different numbers'),
     ('train_efficient_imitate', ['cartpole/swingup'], 'command line: found cartpole/swingup'),
     ('train_expert', ['--task=cartpole/swngup'], "task: found 'cartpole/swngup'"),
     ('train_expert', ['--config.n_step=0'], 'config.n_step: found 0'),

@@ -1,0 +1,157 @@
+"""All that changes while a run trains: begun anew, or where another run or a checkpoint stands."""
+
+from collections.abc import Callable, Mapping
+import logging
+from typing import Any, NamedTuple
+
+import chex
+import jax
+import jax.numpy as jnp
+
+from eimitate import checkpoints as checkpoints_lib
+from eimitate import configuration
+from eimitate import errors
+from eimitate import evaluation
+from eimitate import logs
+from eimitate import parallel
+from eimitate import runs
+from eimitate import types
+
+
+class State(NamedTuple):
+  """What changes while training.
+
+  learner: the agent's state, replicated. replay: the agent's, `[D, ...]`, one shard per device.
+  rng_key: split once per use.
+  counters: on the host: `logs.COUNTERS`; `episodes`; `reached`, the number of evaluations in a row
+    that reached the target return; `round_start`, the agent steps before this round.
+  pending: the metrics of this round's calls so far, as floats.
+  result: the last evaluation's.
+  """
+
+  learner: Any
+  replay: Any
+  rng_key: chex.PRNGKey
+  counters: Mapping[str, int]
+  pending: list[dict[str, float]]
+  result: Mapping[str, float]
+
+  def with_counters(self, **changed: int) -> 'State':
+    """With counters changed."""
+    return self._replace(counters={**self.counters, **changed})
+
+
+def init(
+  run: runs.Run,
+  agent: types.Agent,
+  placement: parallel.Placement,
+  replay: Any,
+  params: types.Params | None,
+) -> State:
+  """A new run's state: an empty `replay` on every device, and `params` where some are given."""
+  rng_key, init_key = jax.random.split(jax.random.key(run.seed))
+  counters = dict.fromkeys((*logs.COUNTERS, 'episodes', 'reached', 'round_start'), 0)
+  learner = placement.replicate(agent.init(init_key, params))
+  return State(learner, placement.stack(replay), rng_key, counters, [], {})
+
+
+def initial_params(run: runs.Run, agent: types.Agent) -> types.Params:
+  """The parameters that `run.config.init_from` names.
+
+  Raises:
+    InputError: if there are none, or they are of another agent or of other shapes.
+  """
+  loaded = evaluation.load(run.config.init_from)
+  name, field = loaded.description['agent'], 'config.init_from'
+  errors.check(name == run.agent, field, f'a checkpoint of {name!r}', f'one of {run.agent!r}')
+  shapes = lambda params: {
+    jax.tree_util.keystr(path): leaf.shape
+    for path, leaf in jax.tree_util.tree_leaves_with_path(params)
+  }
+  wanted = shapes(jax.eval_shape(lambda key: agent.params(agent.init(key)), jax.random.key(0)))
+  different = configuration.differences(shapes(loaded.params), wanted)
+  errors.check(
+    not different, field, f'parameters with {"; ".join(different[:3])}', 'the same shapes'
+  )
+  return loaded.params
+
+
+def save(
+  checkpoints: checkpoints_lib.Checkpoints,
+  agent: types.Agent,
+  state: State,
+  devices: int,
+  metrics_bytes: int,
+  description: Mapping[str, Any],
+) -> None:
+  """Saves everything under the number of its agent steps.
+
+  Args:
+    checkpoints: of the run's work directory.
+    agent: whose state it is.
+    state: what to save.
+    devices: among how many the replay is shared.
+    metrics_bytes: size of metrics.jsonl so far.
+    description: what rebuilds the agent.
+  """
+  arrays = {
+    'params': agent.params(state.learner),
+    'learner': state.learner,
+    'replay': state.replay,
+  }
+  meta = {
+    'devices': devices,
+    'counters': dict(state.counters),
+    'rng_key': jax.random.key_data(state.rng_key).tolist(),
+    'pending': state.pending,
+    'result': dict(state.result),
+    'metrics_bytes': metrics_bytes,
+  }
+  texts = {'meta': meta, 'config': description}
+  checkpoints.save(state.counters['agent_steps'], arrays, texts, state.result.get('mean_return'))
+
+
+def restore(
+  checkpoints: checkpoints_lib.Checkpoints,
+  agent: types.Agent,
+  placement: parallel.Placement,
+  state: State,
+  make_replay: Callable[[int], Any],
+) -> tuple[State, int]:
+  """State and metrics.jsonl's size of the latest whole checkpoint; `state` where there is none.
+
+  A run may go on with another number of devices, whose replays then share what there was.
+
+  Args:
+    checkpoints: of the run's work directory.
+    agent: whose state it is.
+    placement: where it shall be.
+    state: a new run's, there.
+    make_replay: from a number of devices to the empty replay of one of them.
+
+  Raises:
+    InputError: if there are checkpoints and all are damaged.
+  """
+  devices = len(placement.devices)
+  on_one = jax.sharding.SingleDeviceSharding(placement.devices[0])
+
+  def like(meta):
+    if meta['devices'] == devices:
+      return {'learner': state.learner, 'replay': state.replay}
+    one = jax.eval_shape(lambda: make_replay(meta['devices']))
+    stacked = lambda x: jax.ShapeDtypeStruct((meta['devices'], *x.shape), x.dtype, sharding=on_one)
+    return {'learner': state.learner, 'replay': jax.tree.map(stacked, one)}
+
+  restored = checkpoints.restore_latest(like)
+  if restored is None:
+    return state, 0
+  meta, replay = restored['meta'], restored['replay']
+  if meta['devices'] != devices:
+    message = 'Going on with %d devices instead of %d: just as well, but not bit by bit the same'
+    logging.warning(message, devices, meta['devices'])
+    replay = placement.shard(agent.reshard(replay, state.replay))
+  rng_key = jax.random.wrap_key_data(jnp.asarray(meta['rng_key'], jnp.uint32))
+  state = State(
+    restored['learner'], replay, rng_key, meta['counters'], meta['pending'], meta['result']
+  )
+  return state, meta['metrics_bytes']

@@ -1,0 +1,6 @@
+from tests import faults
+
+
+def test_five_kills(capsys):
+  assert faults.main(['--kills=5', '--seed=0']) == 0
+  assert '5 kills, 5 resumed, 5 bit-identical' in capsys.readouterr().out
