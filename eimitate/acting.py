@@ -4,7 +4,9 @@ from collections.abc import Callable, Sequence
 import logging
 from typing import NamedTuple
 
+import chex
 import dm_env
+import jax
 import numpy as np
 
 from eimitate import types
@@ -19,6 +21,11 @@ class Collected(NamedTuple):
 
   trajectories: list[types.Trajectory | None]
   failures: int
+
+
+# `(params, rng_key, temperature, seeds) -> Collected`, one episode for each seed; wherever the
+# actors are, the same arguments give the same episodes.
+Collect = Callable[[types.Params, chex.PRNGKey, np.float32, Sequence[int]], Collected]
 
 
 def collect_episodes(
@@ -61,6 +68,26 @@ def collect_episodes(
   if not any(collected.trajectories):
     raise RuntimeError('every environment failed before a step') from episodes[0].failure
   return collected
+
+
+def on_host(act: Callable, environments: Sequence[dm_env.Environment], stack: int = 1) -> Collect:
+  """Actors in this process.
+
+  Args:
+    act: an agent's, compiled, as in `types.Agent`.
+    environments, stack: see `collect_episodes`.
+  """
+
+  def collect(params, rng_key, temperature, seeds):
+    calls = iter(range(1 << 30))
+
+    def act_now(observations):
+      key = jax.random.fold_in(rng_key, next(calls))
+      return np.asarray(act(params, key, observations, temperature))
+
+    return collect_episodes(act_now, environments, seeds, stack)
+
+  return collect
 
 
 class _Episode:

@@ -9,15 +9,20 @@ from typing import Any, NamedTuple
 from eimitate import configuration
 from eimitate import errors
 
+PLACEMENTS = ('host',)
+"""Of actors: `host`, in this process, acted on in one batch."""
+
 
 @dataclasses.dataclass(frozen=True)
 class ActorsConfig:
   """num: environments acted on in one batch.
 
+  placement: where they run, one of `PLACEMENTS`.
   temperatures: of the search's action while collecting, from each fraction of the run on.
   """
 
   num: int = 2
+  placement: str = 'host'
   temperatures: tuple[float, ...] = (1.0, 0.5, 0.25)
   fractions: tuple[float, ...] = (0.0, 0.5, 0.75)
 
@@ -139,6 +144,10 @@ def validate(config: Config) -> None:
   }.items():
     errors.check(value >= 0, f'config.{field}', value, '0 or more')
   actors = config.actors
+  found = repr(actors.placement)
+  errors.check(
+    actors.placement in PLACEMENTS, 'config.actors.placement', found, ' or '.join(PLACEMENTS)
+  )
   fits = len(actors.temperatures) == len(actors.fractions) > 0 and actors.fractions[0] == 0
   expected = 'as many as config.actors.temperatures, the first one 0'
   errors.check(fits, 'config.actors.fractions', actors.fractions, expected)

@@ -122,7 +122,7 @@ class _Parts:
     update = many_updates(agent, run.config.updates_per_call)
     self._update = placement.map_update(once(update))
     self._add = placement.map_shards(once(agent.add))
-    self._act = jax.jit(once(agent.act))
+    self._collect = acting.on_host(jax.jit(once(agent.act)), inputs.environments, inputs.spec.stack)
     self._act_greedily = jax.jit(agent.act_greedily)
     self._demonstrations = placement.replicate(inputs_lib.demonstrations_replay(inputs))
     self._evaluators = evaluation.make_environments(
@@ -149,17 +149,9 @@ class _Parts:
     params = parallel.first_copy(self._agent.params(state.learner))
     fraction = counters['agent_steps'] / config.agent_steps
     temperature = np.float32(runs.current_temperature(config.actors, fraction))
-    calls = iter(range(1 << 30))
-
-    def act(observations):
-      key = jax.random.fold_in(act_key, next(calls))
-      return np.asarray(self._act(params, key, observations, temperature))
-
     first = counters['episodes']
     seeds = [_episode_seed(self._run.seed, first + i) for i in range(len(environments))]
-    trajectories, failures = acting.collect_episodes(
-      act, environments, seeds, self._inputs.spec.stack
-    )
+    trajectories, failures = self._collect(params, act_key, temperature, seeds)
     recorded = [trajectory for trajectory in trajectories if trajectory]
     agent_steps = sum(len(trajectory.actions) for trajectory in recorded)
     state = state._replace(rng_key=rng_key, replay=self._push(state.replay, trajectories, first))

@@ -287,6 +287,7 @@ def test_another_runs_workdir_is_refused(data, trained, overrides, seed, message
       'config.replay.episodes: found 1, expected at least one for each of 2',
     ),
     ({'actors.fractions': (0.5,)}, 'config.actors.fractions: found'),
+    ({'actors.placement': 'moon'}, "config.actors.placement: found 'moon', expected host"),
   ],
 )
 def test_bad_input_writes_nothing(data, tmp_path, overrides, message):
