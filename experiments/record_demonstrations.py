@@ -1,9 +1,12 @@
-"""Records demonstrations: episodes of an agent's deterministic policy, exactly replayable.
+"""Records demonstrations, exactly replayable: of a trained policy, or of a scripted demonstrator.
 
 python -m experiments.record_demonstrations --checkpoint=DIR --output=FILE.npz --episodes=20
+python -m experiments.record_demonstrations --task=finger/spin --demonstrator=smooth \
+  --output=FILE.npz --episodes=500
 """
 
 import hashlib
+from typing import NamedTuple
 
 from absl import flags
 import jax
@@ -13,10 +16,15 @@ from eimitate import demonstrations
 from eimitate import environments
 from eimitate import errors
 from eimitate import evaluation
+from eimitate.demonstrations import demonstrators
 from eimitate.demonstrations import recording
 from experiments import command_line
 
 _CHECKPOINT = flags.DEFINE_string('checkpoint', '', 'A work directory, or one step in it.')
+_DEMONSTRATOR = flags.DEFINE_string(
+  'demonstrator', '', f'Without a checkpoint: {" or ".join(demonstrators.DEMONSTRATORS)}.'
+)
+_TASK = flags.DEFINE_string('task', '', "Without a checkpoint: the demonstrator's domain/task.")
 _OUTPUT = flags.DEFINE_string('output', '', 'The npz file to write.')
 _EPISODES = flags.DEFINE_integer('episodes', 20, 'How many.', lower_bound=1)
 _SEED = flags.DEFINE_integer('seed', 0, 'Of the initial states.', lower_bound=0)
@@ -28,35 +36,61 @@ _SPREAD = flags.DEFINE_float(
 )
 
 
+class _Source(NamedTuple):
+  """What acts, on which task, at which action repeat, and how it came to be."""
+
+  demonstrator: demonstrators.Demonstrator
+  task: str
+  action_repeat: int
+  provenance: str
+
+
 def main() -> None:
   errors.check(_OUTPUT.value.endswith('.npz'), '--output', repr(_OUTPUT.value), 'a name.npz')
-  loaded = evaluation.load(_CHECKPOINT.value)
-  task, trained = loaded.description['task'], loaded.description['action_repeat']
-  repeat = _ACTION_REPEAT.value or trained
-  factory = loaded.description['config']['environment']
-  errors.check(not factory, 'checkpoint environment', repr(factory), "a task of dm_control's suite")
-  environment = environments.make_environment(task, repeat)
-  act = lambda observations: loaded.policy(loaded.params, jax.random.key(0), observations)
-  seeds = range(_SEED.value, _SEED.value + _EPISODES.value)
-  episodes = recording.record(act, environment, seeds, _SPREAD.value)
+  source = _scripted() if _DEMONSTRATOR.value else _trained()
+  environment = environments.make_environment(source.task, source.action_repeat)
+  episodes = recording.record(
+    source.demonstrator, environment, _EPISODES.value, _SEED.value, _SPREAD.value
+  )
   metadata = demonstrations.Metadata(
-    task=task,
-    action_repeat=repeat,
+    task=source.task,
+    action_repeat=source.action_repeat,
     control_timestep=environment.control_timestep,
-    provenance=(
-      f'{loaded.description["agent"]}, deterministic, after {loaded.counters["env_steps"]} env'
-      f' steps of seed {loaded.description["seed"]} at action repeat {trained}, parameters'
-      f' {_fingerprint(loaded.params)}; initial states spread by {_SPREAD.value}'
-    ),
+    provenance=f'{source.provenance}; initial states spread by {_SPREAD.value}',
     versions=recording.versions(),
     seed=_SEED.value,
   )
   demonstrations.save(_OUTPUT.value, metadata, episodes)
   returns = [float(episode.trajectory.rewards.sum()) for episode in episodes]
   print(
-    f'{_OUTPUT.value}: {len(returns)} episodes of {task}, return {np.mean(returns):.1f}'
+    f'{_OUTPUT.value}: {len(returns)} episodes of {source.task}, return {np.mean(returns):.1f}'
     f' (standard deviation {np.std(returns):.1f}, lowest {np.min(returns):.1f})'
   )
+
+
+def _scripted() -> _Source:
+  """The named demonstrator."""
+  name, known = _DEMONSTRATOR.value, demonstrators.DEMONSTRATORS
+  errors.check(name in known, '--demonstrator', repr(name), ' or '.join(known))
+  errors.check(not _CHECKPOINT.value, '--checkpoint', repr(_CHECKPOINT.value), 'none beside it')
+  repeat = environments.resolve_action_repeat(_TASK.value, _ACTION_REPEAT.value)
+  return _Source(known[name], _TASK.value, repeat, f'the {name} demonstrator')
+
+
+def _trained() -> _Source:
+  """The deterministic policy of a checkpoint."""
+  loaded = evaluation.load(_CHECKPOINT.value, _TASK.value)
+  task, trained = loaded.description['task'], loaded.description['action_repeat']
+  factory = loaded.description['config']['environment']
+  errors.check(not factory, 'checkpoint environment', repr(factory), "a task of dm_control's suite")
+  act = lambda observations: loaded.policy(loaded.params, jax.random.key(0), observations)
+  provenance = (
+    f'{loaded.description["agent"]}, deterministic, after {loaded.counters["env_steps"]} env'
+    f' steps of seed {loaded.description["seed"]} at action repeat {trained}, parameters'
+    f' {_fingerprint(loaded.params)}'
+  )
+  demonstrator = demonstrators.Demonstrator(lambda environment, rng: act)
+  return _Source(demonstrator, task, _ACTION_REPEAT.value or trained, provenance)
 
 
 def _fingerprint(params) -> str:
