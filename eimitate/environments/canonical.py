@@ -61,6 +61,15 @@ class Canonical(dm_env.Environment):
     size = sum(int(np.prod(spec.shape)) for spec in parts)
     return specs.Array((size,), np.float32, 'observation')
 
+  @property
+  def parts(self) -> dict[str, slice]:
+    """Where in the features each part lies that the environment names."""
+    spec = self._environment.observation_spec()
+    if not isinstance(spec, Mapping):
+      return {'observation': slice(0, int(np.prod(spec.shape)))}
+    ends = np.cumsum([int(np.prod(part.shape)) for part in spec.values()]).tolist()
+    return {name: slice(*ends) for name, *ends in zip(spec, [0, *ends], ends)}
+
   def action_spec(self) -> specs.BoundedArray:
     """`[A]` in [-1, 1]."""
     return specs.BoundedArray(self._scale.shape, np.float32, -1.0, 1.0, 'action')

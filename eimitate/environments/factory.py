@@ -18,7 +18,8 @@ def make_environment(
   """Builds an environment.
 
   Args:
-    task: `domain/task` of the dm_control suite, or the name under which a factory's runs go.
+    task: `domain/task` of the dm_control suite, `jaco/stack`, or the name under which a factory's
+      runs go.
     action_repeat: environment steps per action.
     factory: empty, or `module:function`, a function without arguments that returns a
       `dm_env.Environment`. If that has a `seed(int)` method it is called before every episode,
@@ -30,17 +31,19 @@ def make_environment(
   """
   errors.check(frame_size >= 0, 'config.frame_size', frame_size, '0 or more')
   if factory:
-    expected = "0: frames are drawn of dm_control's suite only"
+    expected = "0: frames are drawn of the library's own environments only"
     errors.check(not frame_size, 'config.frame_size', frame_size, expected)
     return Canonical(_import_factory(factory)(), action_repeat)
   if frame_size:
     gl.prepare()
   # dm_control takes a second to import, and the pure half of the library never needs it.
+  if task == tasks.JACO:
+    from eimitate.environments import jaco
+
+    return jaco.JacoEnvironment(action_repeat, frame_size)
   from eimitate.environments import suite
 
-  if frame_size:
-    return suite.FramesEnvironment(task, action_repeat, frame_size)
-  return suite.SuiteEnvironment(task, action_repeat)
+  return suite.SuiteEnvironment(task, action_repeat, frame_size)
 
 
 def resolve_action_repeat(

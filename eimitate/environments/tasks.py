@@ -26,6 +26,9 @@ TASKS: Mapping[str, Task] = {
 # What differs from frames.
 _FROM_FRAMES: Mapping[str, Task] = {'walker/walk': Task(2, 873.5)}
 
+# Two-block stacking, MetaMimic's.
+JACO = 'jaco/stack'
+
 
 def find(task: str, frames: bool) -> Task | None:
   """The paper's settings of `domain/task`, if it has that task."""

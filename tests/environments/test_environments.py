@@ -35,7 +35,7 @@ def test_reward_is_summed_over_the_repeat():
 
 
 @pytest.mark.parametrize(
-  'task', ['cartpole/swingup', 'reacher/easy', 'finger/turn_hard', 'fish/swim']
+  'task', ['cartpole/swingup', 'reacher/easy', 'finger/turn_hard', 'fish/swim', 'jaco/stack']
 )
 def test_exact_restore_in_another_environment(task):
   rng = np.random.default_rng(0)
