@@ -3,9 +3,13 @@
 python -m experiments.record_demonstrations --checkpoint=DIR --output=FILE.npz --episodes=20
 python -m experiments.record_demonstrations --task=finger/spin --demonstrator=smooth \
   --output=FILE.npz --episodes=500
+python -m experiments.record_demonstrations --task=jaco/stack --demonstrator=direct \
+  --output=FILE.npz --episodes=500
 """
 
+import contextlib
 import hashlib
+import os
 from typing import NamedTuple
 
 from absl import flags
@@ -34,6 +38,9 @@ _ACTION_REPEAT = flags.DEFINE_integer(
 _SPREAD = flags.DEFINE_float(
   'spread', 0.0, 'Uniform noise on initial positions and velocities.', lower_bound=0.0
 )
+_PROCESSES = flags.DEFINE_integer(
+  'processes', 0, 'That a named demonstrator records in; 0 for one per core.', lower_bound=0
+)
 
 
 class _Source(NamedTuple):
@@ -49,9 +56,8 @@ def main() -> None:
   errors.check(_OUTPUT.value.endswith('.npz'), '--output', repr(_OUTPUT.value), 'a name.npz')
   source = _scripted() if _DEMONSTRATOR.value else _trained()
   environment = environments.make_environment(source.task, source.action_repeat)
-  episodes = recording.record(
-    source.demonstrator, environment, _EPISODES.value, _SEED.value, _SPREAD.value
-  )
+  with _attempts(source, environment) as attempts:
+    episodes, begun = recording.successes(source.demonstrator, attempts, _EPISODES.value)
   metadata = demonstrations.Metadata(
     task=source.task,
     action_repeat=source.action_repeat,
@@ -64,7 +70,25 @@ def main() -> None:
   returns = [float(episode.trajectory.rewards.sum()) for episode in episodes]
   print(
     f'{_OUTPUT.value}: {len(returns)} episodes of {source.task}, return {np.mean(returns):.1f}'
-    f' (standard deviation {np.std(returns):.1f}, lowest {np.min(returns):.1f})'
+    f' (standard deviation {np.std(returns):.1f}, lowest {np.min(returns):.1f});'
+    f' {begun - len(returns)} of {begun} begun were no success'
+  )
+
+
+def _attempts(source, environment):
+  """A context with the episodes to choose from, recorded here or in several processes."""
+  processes = _PROCESSES.value or len(os.sched_getaffinity(0))
+  if not _DEMONSTRATOR.value or processes == 1:
+    attempts = recording.attempts(source.demonstrator, environment, _SEED.value, _SPREAD.value)
+    return contextlib.nullcontext(attempts)
+  return recording.attempts_in_processes(
+    _DEMONSTRATOR.value,
+    source.task,
+    source.action_repeat,
+    _SEED.value,
+    _SPREAD.value,
+    processes,
+    _EPISODES.value,
   )
 
 

@@ -45,4 +45,20 @@ def smooth(environment: Any, rng: np.random.Generator) -> Act:
   return act
 
 
-DEMONSTRATORS: Mapping[str, Demonstrator] = {'smooth': Demonstrator(smooth, longest=100)}
+def _stacking(style: str) -> Demonstrator:
+  """The scripted arm of `jaco/stack`; it succeeds where the block is stacked in the end."""
+
+  def begin(environment, rng):
+    # It imports MuJoCo, which decides on import whether it can draw.
+    from eimitate.demonstrations import stacking
+
+    return stacking.begin(style, environment, rng)
+
+  return Demonstrator(begin, succeeded=lambda episode: bool(episode.trajectory.rewards[-1] == 1))
+
+
+DEMONSTRATORS: Mapping[str, Demonstrator] = {
+  'smooth': Demonstrator(smooth, longest=100),
+  'direct': _stacking('direct'),
+  'roundabout': _stacking('roundabout'),
+}

@@ -1,17 +1,21 @@
 """Recording episodes of a policy with what it takes to replay them exactly."""
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterable, Iterator
+import contextlib
+import functools
 from importlib import metadata
 import itertools
+import multiprocessing
 
 import numpy as np
 
+from eimitate import environments
 from eimitate import errors
 from eimitate import types
+from eimitate.demonstrations.demonstrators import DEMONSTRATORS
 from eimitate.demonstrations.demonstrators import Demonstrator
 
 _SIMULATION = ('mujoco', 'dm_control', 'numpy')
-
 
 # Of the episodes that a demonstrator begins, so many times as many as asked for may fail.
 _MOST_ATTEMPTS = 10
@@ -34,17 +38,65 @@ def record(
   Raises:
     InputError: if hardly any episode succeeds.
   """
-  attempts = _attempts(demonstrator, environment, seed, spread)
-  tried = itertools.islice(attempts, _MOST_ATTEMPTS * episodes)
-  kept = list(itertools.islice(filter(demonstrator.succeeded, tried), episodes))
-  found = f'{len(kept)} successes in {_MOST_ATTEMPTS * episodes} episodes'
-  errors.check(len(kept) == episodes, 'demonstrator', found, episodes)
-  return kept
+  return successes(demonstrator, attempts(demonstrator, environment, seed, spread), episodes)[0]
 
 
-def _attempts(demonstrator, environment, seed, spread) -> Iterator[types.Demonstration]:
+def successes(
+  demonstrator: Demonstrator, begun: Iterable[types.Demonstration], episodes: int
+) -> tuple[list[types.Demonstration], int]:
+  """The first so many that succeeded, and how many were begun for them.
+
+  Raises:
+    InputError: if hardly any episode succeeds.
+  """
+  kept, most = [], _MOST_ATTEMPTS * episodes
+  for count, episode in enumerate(itertools.islice(begun, most), 1):
+    if demonstrator.succeeded(episode):
+      kept.append(episode)
+    if len(kept) == episodes:
+      return kept, count
+  found = f'{len(kept)} successes in {most} episodes'
+  raise errors.InputError(f'demonstrator: found {found}, expected {episodes}')
+
+
+def attempts(
+  demonstrator: Demonstrator, environment, seed: int, spread: float = 0.0
+) -> Iterator[types.Demonstration]:
+  """Episodes without end, from the initial states of `seed`, `seed + 1`, ..."""
   for number in itertools.count(seed):
-    yield _record_episode(demonstrator, environment, number, spread)
+    yield _record_episode(demonstrator, environment, spread, number)
+
+
+@contextlib.contextmanager
+def attempts_in_processes(
+  name: str, task: str, action_repeat: int, seed: int, spread: float, processes: int, most: int
+) -> Iterator[Iterator[types.Demonstration]]:
+  """The same episodes as `attempts`, in the same order, from several processes.
+
+  Args:
+    name: of a demonstrator.
+    task, action_repeat: of the environment.
+    seed, spread: see `record`.
+    processes: how many; they are started anew, as a process that has used JAX cannot fork.
+    most: successes that may be asked for.
+  """
+  start = functools.partial(_start, name, task, action_repeat, spread)
+  with multiprocessing.get_context('spawn').Pool(processes, start) as pool:
+    yield pool.imap(_record_seed, range(seed, seed + _MOST_ATTEMPTS * most))
+
+
+# What a process of `attempts_in_processes` records with.
+_record_here: Callable[[int], types.Demonstration]
+
+
+def _start(name, task, action_repeat, spread):
+  global _record_here
+  environment = environments.make_environment(task, action_repeat)
+  _record_here = functools.partial(_record_episode, DEMONSTRATORS[name], environment, spread)
+
+
+def _record_seed(seed):
+  return _record_here(seed)
 
 
 def versions() -> dict[str, str]:
@@ -52,7 +104,7 @@ def versions() -> dict[str, str]:
   return {name: metadata.version(name) for name in _SIMULATION}
 
 
-def _record_episode(demonstrator, environment, seed, spread):
+def _record_episode(demonstrator, environment, spread, seed):
   environment.seed(seed)
   environment.reset()
   state, fields = environment.save()

@@ -19,7 +19,8 @@ from eimitate.demonstrations import rendering
 from eimitate.demonstrations import verification
 
 _METADATA = demonstrations.Metadata('cartpole/swingup', 8, 0.08, 'a test', {'mujoco': '3'}, 0)
-_SHIPPED = sorted((pathlib.Path(dataset_lib.__file__).parent / 'data').glob('*.npz'))
+# The suite's; those of jaco/stack are tested with their demonstrators.
+_SHIPPED = sorted((pathlib.Path(dataset_lib.__file__).parent / 'data').glob('[!j]*.npz'))
 
 
 def _episode(length, seed=0, **fields):
