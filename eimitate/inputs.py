@@ -62,6 +62,9 @@ def load(run: runs.Run) -> Inputs:
     spec = dataset_lib.with_statistics(dataset, spec)
   recorded = max(len(episode.trajectory.actions) for episode in dataset.episodes)
   longest = config.replay.longest or recorded
+  if spec.frame:
+    expected = f'at most the {longest + 1} frames of an episode'
+    errors.check(config.stack <= longest + 1, 'config.stack', config.stack, expected)
   return Inputs(environments, spec, dataset, dataset.mean_return, longest)
 
 

@@ -356,3 +356,25 @@ def test_config_json_holds_everything(trained):
   spec = description['environment_spec']
   assert (spec['observation_size'], spec['action_size'], spec['stack']) == (2, 1, 1)
   assert len(spec['observation_mean']) == len(spec['observation_scale']) == 2
+
+
+@pytest.mark.gl
+def test_frames_from_states_to_an_evaluated_checkpoint(tmp_path, monkeypatch):
+  """Demonstrations drawn, stacks gathered, statistics kept; nothing written if wrong."""
+  monkeypatch.setenv('XDG_CACHE_HOME', str(tmp_path / 'cache'))
+  settings = {'demonstrations': '', 'environment': '', 'frame_size': 8, 'stack': 2}
+  settings |= {'agent_steps': 125, 'evaluation.interval': 125, 'checkpoints.interval': 125}
+  settings |= {'updates_per_agent_step': 0.04, 'evaluation.episodes': 1, 'actors.num': 1}
+  agent = learner_test.small_image()
+  run = _run('', agent=agent, **settings, **{'parallel.devices': 1})
+  run = run._replace(task='cartpole/swingup')
+  with pytest.raises(ValueError, match='config.stack: found 300, expected at most the 126 frames'):
+    config = configuration.override(run.config, {'stack': 300})
+    training.train(run._replace(config=config), tmp_path / 'run')
+  assert not (tmp_path / 'run').exists()
+  result = training.train(run, tmp_path / 'run')
+  loaded = evaluation.load(tmp_path / 'run')
+  assert loaded.counters['updates'] == 5
+  means = loaded.params['statistics']['projector']
+  assert any(float(jnp.abs(x).max()) > 0 for x in jax.tree.leaves(means))
+  assert evaluation.evaluate(loaded, 1)['mean_return'] == result['mean_return']

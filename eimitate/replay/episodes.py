@@ -93,8 +93,14 @@ def add(replay: Replay, rows: Rows, count: jax.Array) -> Replay:
 
   Returns:
     The ring with the episode added.
+
+  Raises:
+    InputError: if rows are not what the ring holds, such as floating-point frames.
   """
   capacity, length = len(replay.episode), len(rows.reward)
+  for name, ring, new in zip(Rows._fields, replay.rows, rows):
+    row = lambda x: f'{x.shape[1:]} {x.dtype}'
+    errors.check(row(ring) == row(new), f'replay {name}', row(new), row(ring))
   chex.assert_scalar_non_negative(capacity - length)
   offset = jnp.arange(length)
   # Rows past `count` go out of bounds, where a scatter drops them.

@@ -180,6 +180,8 @@ def test_plot_from_workdir_and_csv(workdir, tmp_path):
     ('train_efficient_imitate', ['--variant=best'], "--variant: found 'best', expected tuned"),
     ('train_efficient_imitate', ['--preset=smell'], "--preset: found 'smell', expected state"),
     ('train_efficient_imitate', ['--config.action_repeat=4'], 'action repeat: found 4'),
+    ('train_efficient_imitate', ['--config.frame_size=-1'], 'config.frame_size: found -1'),
+    ('train_behavioural_cloning', ['--preset=image'], "--preset: found 'image', expected state"),
     ('train_efficient_imitate', ['--seed=-1'], 'seed'),
     ('train_efficient_imitate', ['--seeds=1,1'], '--seeds: found 1,1, expected different numbers'),
     ('train_efficient_imitate', ['cartpole/swingup'], 'command line: found cartpole/swingup'),

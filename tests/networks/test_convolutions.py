@@ -1,6 +1,7 @@
 import jax
 import jax.numpy as jnp
 import numpy as np
+import pytest
 
 from eimitate.networks import convolutions
 
@@ -37,3 +38,25 @@ def test_one_convolution_by_hand():
   dense = params['params']['Dense_0']
   expected = np.maximum(np.array(seen) @ dense['kernel'] + dense['bias'], 0)
   np.testing.assert_allclose(encoder.apply(params, frame)[0], expected, rtol=1e-4, atol=1e-5)
+
+
+@pytest.mark.parametrize('size, kernel, stride', [(9, 5, 2), (8, 3, 2), (7, 3, 1)])
+def test_gradients_are_those_of_the_plain_convolution(size, kernel, stride):
+  keys = jax.random.split(jax.random.key(0), 3)
+  frames = jax.random.normal(keys[0], (3, size, size + 2, 4))
+  weights = jax.random.normal(keys[1], (kernel, kernel, 4, 5))
+  strides, padding = (stride, stride), ((kernel // 2, kernel // 2),) * 2
+
+  def plain(frames, weights):
+    numbers = ('NHWC', 'HWIO', 'NHWC')
+    return jax.lax.conv_general_dilated(
+      frames, weights, strides, padding, dimension_numbers=numbers
+    )
+
+  own = lambda frames, weights: convolutions.convolve(frames, weights, strides, padding)
+  expected, pull_plain = jax.vjp(plain, frames, weights)
+  output, pull_own = jax.vjp(jax.jit(own), frames, weights)
+  np.testing.assert_array_equal(output, expected)
+  gradient = jax.random.normal(keys[2], expected.shape)
+  for found, wanted in zip(pull_own(gradient), pull_plain(gradient)):
+    np.testing.assert_allclose(found, wanted, rtol=1e-4, atol=1e-4)

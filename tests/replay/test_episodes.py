@@ -159,3 +159,15 @@ def test_frames_are_stored_once_and_stacked_when_sampled():
   assert seen[0].tolist() == [[0, 0, 0], [0, 0, 1], [0, 1, 2], [1, 2, 3]]
   assert seen[1].tolist() == [[1, 2, 3], [2, 3, 4], [2, 3, 4], [2, 3, 4]]
   assert seen[2].tolist() == [[10, 10, 10], [10, 10, 11], [10, 11, 12], [11, 12, 13]]
+
+
+def test_rows_of_another_kind_are_refused():
+  spec = types.EnvironmentSpec(0, 1, frame=(2, 3, 1))
+  replay = episodes.init(spec, 8)
+  for shape, dtype, found in [
+    ((5, 2, 3, 1), np.float32, r'\(2, 3, 1\) float32'),
+    ((5, 2, 3, 3), np.uint8, r'\(2, 3, 3\) uint8'),
+  ]:
+    trajectory = _trajectory(0, 4)._replace(observations=np.zeros(shape, dtype))
+    with pytest.raises(ValueError, match=f'replay observation: found {found}, expected .*uint8'):
+      _add(replay, episodes.to_rows(trajectory), 5)
