@@ -25,3 +25,10 @@ def pytest_configure(config):
 @pytest.fixture(autouse=True)
 def _fresh_trace_counts():
   chex.clear_trace_counter()
+
+
+@pytest.fixture(autouse=True, scope='module')
+def _programs_are_given_up():
+  """All that the suite compiles would otherwise stay: 5 GB a process."""
+  yield
+  jax.clear_caches()

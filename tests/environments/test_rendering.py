@@ -73,5 +73,6 @@ def test_too_late():
 def test_no_gl_says_what_to_install(monkeypatch):
   monkeypatch.setenv('MUJOCO_GL', 'osmesa')
   monkeypatch.setattr(gl, '_PROBE', 'raise ImportError("no library")')
+  gl.prepare.cache_clear()
   with pytest.raises(ValueError, match="found 'osmesa', which fails .*no library.*libegl1 libgl1"):
     gl.prepare.__wrapped__()  # It may have been called before.
