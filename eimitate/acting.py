@@ -123,7 +123,7 @@ class _Episode:
   def _guarded(self, advance):
     try:
       timestep = advance()
-      numbers = (timestep.observation, timestep.reward or 0.0)
+      numbers = (timestep.observation, 0.0 if timestep.reward is None else timestep.reward)
       if not all(np.isfinite(x).all() for x in numbers):
         raise FloatingPointError('an observation or reward is not finite')
     except Exception as error:  # Environments are other people's code.

@@ -21,6 +21,7 @@ AGENTS = {
   'efficient_imitate': agents.efficient_imitate,
   'd4pg': agents.d4pg,
   'behavioural_cloning': agents.behavioural_cloning,
+  'metamimic': agents.metamimic,
 }
 
 # What a run's config.json says: everything that rebuilds its agent.
@@ -33,6 +34,7 @@ _DESCRIPTION = {
   'config',
   'demonstrations',
   'expert_return',
+  'tracking',
   'environment_spec',
 }
 
@@ -103,16 +105,27 @@ def make_environments(
 
 def rollout(
   policy: Policy, params: types.Params, environments: Sequence, stack: int = 1
-) -> list[float]:
-  """The return of one greedy episode per environment, always from the same initial states."""
+) -> list[types.Trajectory | None]:
+  """One greedy episode per environment, always from the same initial states; None if it failed."""
   calls = iter(range(1 << 30))
 
   def act(observations):
     return np.asarray(policy(params, jax.random.key(next(calls)), observations))
 
   seeds = [_SEED + i for i in range(len(environments))]
-  trajectories = acting.collect_episodes(act, environments, seeds, stack).trajectories
-  return [float(trajectory.rewards.sum()) if trajectory else 0.0 for trajectory in trajectories]
+  return acting.collect_episodes(act, environments, seeds, stack).trajectories
+
+
+def task_returns(trajectories: Sequence[types.Trajectory | None]) -> list[float]:
+  """The task's return of each; 0 where the environment failed."""
+  return [trajectory.task_return if trajectory else 0.0 for trajectory in trajectories]
+
+
+def summarise_trajectories(
+  trajectories: Sequence[types.Trajectory | None], expert_return: float
+) -> dict[str, float]:
+  """`summarise` of the task's returns."""
+  return summarise(task_returns(trajectories), expert_return)
 
 
 def summarise(returns: Sequence[float], expert_return: float) -> dict[str, float]:
@@ -159,7 +172,7 @@ def evaluate(loaded: Loaded, episodes: int) -> dict[str, Any]:
     episodes,
   )
   stack = description['environment_spec']['stack']
-  returns = rollout(loaded.policy, loaded.params, environments, stack)
+  returns = task_returns(rollout(loaded.policy, loaded.params, environments, stack))
   return {
     'task': description['task'],
     'agent': description['agent'],

@@ -1,5 +1,7 @@
 """What a run is given: environments and demonstrations, checked against each other."""
 
+from collections.abc import Callable, Mapping, Sequence
+import functools
 from typing import Any, NamedTuple
 
 import jax.numpy as jnp
@@ -9,8 +11,10 @@ from eimitate import environments as environments_lib
 from eimitate import errors
 from eimitate import evaluation
 from eimitate import runs
+from eimitate import tracking
 from eimitate import types
 from eimitate.demonstrations import dataset as dataset_lib
+from eimitate.environments import tracking as following
 from eimitate.replay import episodes
 
 
@@ -20,6 +24,9 @@ class Inputs(NamedTuple):
   environments: one per actor. spec: what the agent must know of them.
   dataset: the demonstrations, if any. expert_return: what returns are compared with, 0 if unknown.
   longest: agent steps of the longest episode.
+  evaluators: an environment for each episode of an evaluation. summarise: what their trajectories
+    amount to; `mean_return` is among it.
+  parts: of the tracking reward, by name; none where no demonstration is followed.
   """
 
   environments: list
@@ -27,6 +34,9 @@ class Inputs(NamedTuple):
   dataset: dataset_lib.Dataset | None
   expert_return: float
   longest: int
+  evaluators: list
+  summarise: Callable[[Sequence[types.Trajectory | None]], Mapping[str, float]]
+  parts: Mapping[str, Any] = {}
 
 
 def load(run: runs.Run) -> Inputs:
@@ -42,14 +52,18 @@ def load(run: runs.Run) -> Inputs:
   make = lambda: environments_lib.make_environment(
     run.task, repeat, config.environment, config.frame_size
   )
+  if 'tracking' in run.agent_config.rewards:
+    return _load_tracking(run, make)
   environments = [make() for _ in range(config.actors.num)]
+  evaluators = [make() for _ in range(config.evaluation.episodes)]
   spec = environments_lib.environment_spec(environments[0], config.stack)
   if not config.num_demonstrations and not evaluation.AGENTS[run.agent].NEEDS_DEMONSTRATIONS:
     longest = config.replay.longest or environments[0].longest_episode
     expected = 'agent steps of the longest episode, which the environment does not tell'
     errors.check(longest > 0, 'config.replay.longest', longest, expected)
     expert_return = environments_lib.expert_return(run.task, config.frame_size)
-    return Inputs(environments, spec, None, expert_return, longest)
+    summarise = functools.partial(evaluation.summarise_trajectories, expert_return=expert_return)
+    return Inputs(environments, spec, None, expert_return, longest, evaluators, summarise)
   dataset = dataset_lib.load(config.demonstrations or dataset_lib.shipped_path(run.task, repeat))
   dataset_lib.check_matches(dataset, run.task, repeat, spec)
   dataset = dataset.take(config.num_demonstrations)
@@ -65,7 +79,57 @@ def load(run: runs.Run) -> Inputs:
   if spec.frame:
     expected = f'at most the {longest + 1} frames of an episode'
     errors.check(config.stack <= longest + 1, 'config.stack', config.stack, expected)
-  return Inputs(environments, spec, dataset, dataset.mean_return, longest)
+  expert_return = dataset.mean_return
+  summarise = functools.partial(evaluation.summarise_trajectories, expert_return=expert_return)
+  return Inputs(environments, spec, dataset, expert_return, longest, evaluators, summarise)
+
+
+def _load_tracking(run: runs.Run, make: Callable[[], Any]) -> Inputs:
+  """Environments that follow the demonstrations, and maybe some that perform the task."""
+  config, first = run.config, make()
+  dataset, unseen = _load_to_follow(run, first)
+  demonstrated = [following.demonstrated(first, episode) for episode in dataset.episodes]
+  parts = tracking.make_parts(config.tracking, demonstrated)
+  rewards = tuple(following.REWARDS.index(name) for name in run.agent_config.rewards)
+  environments = tracking.make_actors(
+    make, parts, config.tracking, demonstrated, config.actors.num, rewards
+  )
+  performances = config.evaluation.episodes if 'task' in run.agent_config.rewards else 0
+  evaluators, summarise = tracking.make_evaluation(
+    make, parts, config.tracking, dataset.episodes, unseen.episodes, performances
+  )
+  spec = tracking.make_spec(environments[0], dataset, len(rewards))
+  steps = max(len(episode.states) - 1 for episode in dataset.episodes)
+  limit = first.longest_episode if config.tracking.task_actors else 0
+  longest = config.replay.longest or max(steps, limit)
+  # Every step of a demonstration is worth 1.
+  return Inputs(environments, spec, dataset, float(steps), longest, evaluators, summarise, parts)
+
+
+def _load_to_follow(run: runs.Run, environment) -> tuple[dataset_lib.Dataset, dataset_lib.Dataset]:
+  """The demonstrations to learn from, and unseen ones, maybe none, to evaluate with."""
+  config, tracked, repeat = run.config, run.config.tracking, environment.action_repeat
+  expected = 'empty: a task whose states can be restored'
+  errors.check(
+    hasattr(environment, 'restore'), 'config.environment', repr(config.environment), expected
+  )
+  dataset = dataset_lib.load(config.demonstrations or dataset_lib.shipped_path(run.task, repeat))
+  behind = dataset.after(config.num_demonstrations)
+  unseen = dataset_lib.load(tracked.validation) if tracked.validation else behind
+  dataset = dataset.take(config.num_demonstrations)
+  curriculum = max(tracked.curriculum, tracked.task_curriculum)
+  spec = environments_lib.environment_spec(environment)
+  for followed, begins in ((dataset, curriculum), (unseen, 0)):
+    if followed.episodes:
+      dataset_lib.check_matches(followed, run.task, repeat, spec, needs_actions=False)
+      shortest = run.agent_config.shortest_demonstration
+      tracking.check(followed, environment, shortest, begins)
+  if config.frame_size:
+    from eimitate.demonstrations import frames
+
+    dataset = frames.with_frames(dataset, config.frame_size)
+    unseen = frames.with_frames(unseen, config.frame_size) if unseen.episodes else unseen
+  return dataset, unseen
 
 
 def describe(run: runs.Run, inputs: Inputs) -> dict[str, Any]:
@@ -79,6 +143,7 @@ def describe(run: runs.Run, inputs: Inputs) -> dict[str, Any]:
     'config': configuration.to_dict(run.config),
     'demonstrations': inputs.dataset.checksum if inputs.dataset else '',
     'expert_return': inputs.expert_return,
+    'tracking': {name: list(part) for name, part in inputs.parts.items()},
     'environment_spec': {
       k: list(v) if isinstance(v, tuple) else v for k, v in inputs.spec._asdict().items()
     },
@@ -87,7 +152,7 @@ def describe(run: runs.Run, inputs: Inputs) -> dict[str, Any]:
 
 def demonstrations_replay(inputs: Inputs) -> episodes.Replay | None:
   """All the demonstrations' episodes in a replay that just holds them."""
-  if inputs.dataset is None:
+  if inputs.dataset is None or inputs.parts:  # To follow them is all that is done with them.
     return None
   rows = [episodes.to_rows(episode.trajectory) for episode in inputs.dataset.episodes]
   replay = episodes.init(inputs.spec, sum(len(x.reward) for x in rows))

@@ -40,6 +40,34 @@ class ReplayConfig:
 
 
 @dataclasses.dataclass(frozen=True)
+class TrackingConfig:
+  """How demonstrations are followed, by agents that imitate them (MetaMimic, section 2).
+
+  task_actors: of `actors.num`, so many perform the task instead.
+  parts: the observation's parts that the tracking reward compares and their weights, like
+    `position=15,velocity=2`; empty for all of them alike.
+  width: sigma of each, as a share of the part's variance over the demonstrations.
+  cutoff: tracking is lost where the reward is below it; 0 for never.
+  farthest: parts and the distances at which tracking is lost, like `hand_to_block=0.01`.
+  curriculum, task_curriculum: episodes that follow, and those that perform the task, begin within
+    so many first steps of a demonstration; 0 for its beginning, and for the task's own.
+  validation: path of a dataset of demonstrations to evaluate with that are not learnt from; empty
+    for those behind the first `num_demonstrations`, as far as there are any.
+  evaluated: demonstrations of either kind in an evaluation, at most.
+  """
+
+  task_actors: int = 0
+  parts: str = ''
+  width: float = 0.1
+  cutoff: float = 0.5
+  farthest: str = ''
+  curriculum: int = 0
+  task_curriculum: int = 0
+  validation: str = ''
+  evaluated: int = 20
+
+
+@dataclasses.dataclass(frozen=True)
 class EvaluationConfig:
   """episodes: greedy ones per evaluation; interval: agent steps between evaluations."""
 
@@ -98,6 +126,7 @@ class Config:
   init_from: str = ''
   actors: ActorsConfig = ActorsConfig()
   replay: ReplayConfig = ReplayConfig()
+  tracking: TrackingConfig = TrackingConfig()
   evaluation: EvaluationConfig = EvaluationConfig()
   checkpoints: CheckpointsConfig = CheckpointsConfig()
   parallel: ParallelConfig = ParallelConfig()
@@ -135,14 +164,23 @@ def validate(config: Config) -> None:
     'evaluation.interval': config.evaluation.interval,
     'checkpoints.interval': config.checkpoints.interval,
     'checkpoints.keep': config.checkpoints.keep,
+    'tracking.width': config.tracking.width,
+    'tracking.evaluated': config.tracking.evaluated,
   }
   for field, value in positive.items():
     errors.check(value > 0, f'config.{field}', value, 'more than 0')
   for field, value in {
     'target_return': config.target_return,
     'replay.longest': config.replay.longest,
+    'tracking.curriculum': config.tracking.curriculum,
+    'tracking.task_curriculum': config.tracking.task_curriculum,
   }.items():
     errors.check(value >= 0, f'config.{field}', value, '0 or more')
+  tracking = config.tracking
+  errors.check(0 <= tracking.cutoff < 1, 'config.tracking.cutoff', tracking.cutoff, 'in [0, 1)')
+  some = 0 <= tracking.task_actors < config.actors.num
+  expected = f'fewer than the {config.actors.num} actors, so that some follow demonstrations'
+  errors.check(some, 'config.tracking.task_actors', tracking.task_actors, expected)
   actors = config.actors
   found = repr(actors.placement)
   errors.check(

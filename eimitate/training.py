@@ -58,6 +58,11 @@ def train(
     config.replay.episodes,
     f'at least one for each of {len(devices)} devices',
   )
+  # Each device's replays need experience of both kinds.
+  following = config.actors.num - config.tracking.task_actors
+  expected = f'one for each of {len(devices)} devices'
+  enough = following >= len(devices) or not inputs.parts
+  errors.check(enough, 'config.tracking', f'{following} actors that follow', expected)
   placement = parallel.place(config.parallel.backend, devices)
   # Each device gets its share of the steps.
   capacity = config.replay.episodes * (inputs.longest + 1)
@@ -125,13 +130,6 @@ class _Parts:
     self._collect = acting.on_host(jax.jit(once(agent.act)), inputs.environments, inputs.spec.stack)
     self._act_greedily = jax.jit(agent.act_greedily)
     self._demonstrations = placement.replicate(inputs_lib.demonstrations_replay(inputs))
-    self._evaluators = evaluation.make_environments(
-      run.task,
-      inputs.environments[0].action_repeat,
-      run.config.environment,
-      run.config.frame_size,
-      run.config.evaluation.episodes,
-    )
 
   def calls_due(self, state: states.State) -> int:
     """Calls of many updates that the agent steps so far ask for."""
@@ -161,7 +159,7 @@ class _Parts:
       env_steps=counters['env_steps'] + agent_steps * environments[0].action_repeat,
       episodes=first + len(trajectories),
     )
-    returns = [float(trajectory.rewards.sum()) for trajectory in recorded]
+    returns = [trajectory.task_return for trajectory in recorded]
     metrics = {'collect/mean_return': np.mean(returns), 'collect/failed_episodes': failures}
     self._logger.write(state.counters, metrics)
     seconds = time.perf_counter() - started
@@ -199,10 +197,10 @@ class _Parts:
     """Greedy episodes, always from the same initial states."""
     started = time.perf_counter()
     params = parallel.first_copy(self._agent.params(state.learner))
-    returns = evaluation.rollout(
-      self._act_greedily, params, self._evaluators, self._inputs.spec.stack
+    trajectories = evaluation.rollout(
+      self._act_greedily, params, self._inputs.evaluators, self._inputs.spec.stack
     )
-    result = evaluation.summarise(returns, self._inputs.expert_return)
+    result = self._inputs.summarise(trajectories)
     self._logger.write(state.counters, {f'eval/{name}': value for name, value in result.items()})
     seconds = time.perf_counter() - started
     self._logger.write_timing(state.counters, {'time/evaluation_seconds': seconds})

@@ -23,6 +23,10 @@ class EnvironmentSpec(NamedTuple):
     normalise; empty where nothing is known.
   frame: height, width and channels of a uint8 image; empty where vectors are observed.
   stack: how many frames, the last ones, an agent sees at once, oldest first along the channels.
+  goal: how much of an observation's last axis, at its end, is the goal to reach next; all zero
+    where there is none.
+  goal_scale: typical spreads of the goals relative to what is observed.
+  rewards: how many rewards a step has.
   """
 
   observation_size: int
@@ -31,6 +35,9 @@ class EnvironmentSpec(NamedTuple):
   observation_scale: tuple[float, ...] = ()
   frame: tuple[int, ...] = ()
   stack: int = 1
+  goal: int = 0
+  goal_scale: tuple[float, ...] = ()
+  rewards: int = 1
 
   @property
   def observed(self) -> tuple[int, ...]:
@@ -53,12 +60,20 @@ class Trajectory(NamedTuple):
   actions: `[T, A]` float32 in [-1, 1]; a width of 0 means that they are not known.
   rewards: `[T]` float32, the task's own, summed over the action repeat.
   discounts: `[T]` float32; 0 marks a termination. A time limit is a truncation: 1.
+
+  Where a step has several rewards, the task's is the first, and both arrays are `[T, rewards]`:
+  what ends one objective need not end another.
   """
 
   observations: np.ndarray
   actions: np.ndarray
   rewards: np.ndarray
   discounts: np.ndarray
+
+  @property
+  def task_return(self) -> float:
+    """The undiscounted sum of the task's rewards."""
+    return float(self.rewards.reshape(len(self.rewards), -1)[:, 0].sum())
 
 
 class Window(NamedTuple):

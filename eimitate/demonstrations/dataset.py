@@ -60,6 +60,10 @@ class Dataset:
     )
     return dataclasses.replace(self, episodes=self.episodes[:count])
 
+  def after(self, count: int) -> 'Dataset':
+    """The episodes behind the first `count`: maybe none."""
+    return dataclasses.replace(self, episodes=self.episodes[count:])
+
 
 def shipped_path(task: str, action_repeat: int = 0) -> pathlib.Path:
   """Where the package keeps the demonstrations of `domain/task`.

@@ -79,6 +79,7 @@ class Simulated(Canonical):
     self._begin()
     for name, value in model_fields.items():
       getattr(self._model, name)[:] = value
+    mujoco.mj_resetData(self._model, self._data)
     mujoco.mj_setState(self._model, self._data, state, mujoco.mjtState.mjSTATE_INTEGRATION)
     # Without this the derived quantities are those of the state before: errors of 5e-3 and more.
     mujoco.mj_step1(self._model, self._data)

@@ -21,7 +21,7 @@ class Rows(NamedTuple):
   """Steps in order; `N` rows.
 
   observation: `[N, O]`, or `[N, height, width, channels]` uint8: each frame is stored once.
-  action: `[N, A]`; reward: `[N]`; discount: `[N]`.
+  action: `[N, A]`; reward, discount: `[N]`, or `[N, R]` where a step has several rewards.
   has_action: `[N]` bool, false on an episode's last row.
   """
 
@@ -54,11 +54,12 @@ def init(spec: types.EnvironmentSpec, capacity: int) -> Replay:
     InputError: if `capacity` cannot hold one transition.
   """
   errors.check(capacity >= 2, 'replay capacity', f'{capacity} rows', 'at least 2')
+  rewards = (capacity, spec.rewards) if spec.rewards > 1 else (capacity,)
   rows = Rows(
     observation=jnp.zeros((capacity, *spec.stored.shape), spec.stored.dtype),
     action=jnp.zeros((capacity, spec.action_size)),
-    reward=jnp.zeros(capacity),
-    discount=jnp.zeros(capacity),
+    reward=jnp.zeros(rewards),
+    discount=jnp.zeros(rewards),
     has_action=jnp.zeros(capacity, bool),
   )
   return Replay(rows, jnp.full(capacity, -1, jnp.int32), jnp.int32(0), jnp.int32(0))

@@ -20,6 +20,11 @@ class Config:
   policy: tuple[int, ...] = (256, 256)
 
   @property
+  def rewards(self) -> tuple[str, ...]:
+    """Which of a step's rewards it learns from."""
+    return ()
+
+  @property
   def shared_rows(self) -> int:
     """Rows of the batch that devices share evenly."""
     return self.batch_size

@@ -38,27 +38,32 @@ class Config:
   importance_exponent: float = 0.4
 
   @property
+  def rewards(self) -> tuple[str, ...]:
+    """Which of a step's rewards it learns from."""
+    return ('task',)
+
+  @property
   def shared_rows(self) -> int:
     """Rows of the batch that devices share evenly."""
     return self.batch_size
 
 
-def validate(config: Config) -> None:
-  """Raises `InputError` where `config` holds what no agent can be built from."""
+def validate(config: Config, name: str = 'config') -> None:
+  """Raises `InputError` where the config of this name holds what no agent can be built from."""
   for field in ('batch_size', 'n_step', 'target_update_interval', 'learning_rate', 'reward_scale'):
     value = getattr(config, field)
-    errors.check(value > 0, f'config.{field}', value, 'more than 0')
-  errors.check(0 <= config.discount < 1, 'config.discount', config.discount, 'in [0, 1)')
-  errors.check(config.num_atoms >= 2, 'config.num_atoms', config.num_atoms, 'at least 2')
+    errors.check(value > 0, f'{name}.{field}', value, 'more than 0')
+  errors.check(0 <= config.discount < 1, f'{name}.discount', config.discount, 'in [0, 1)')
+  errors.check(config.num_atoms >= 2, f'{name}.num_atoms', config.num_atoms, 'at least 2')
   for field in ('policy', 'critic'):
     sizes = getattr(config, field)
-    errors.check(len(sizes) > 0, f'config.{field}', sizes, 'at least one hidden layer')
+    errors.check(len(sizes) > 0, f'{name}.{field}', sizes, 'at least one hidden layer')
   for field in ('priority_exponent', 'importance_exponent'):
     value = getattr(config, field)
-    errors.check(0 <= value <= 1, f'config.{field}', value, 'in [0, 1]')
+    errors.check(0 <= value <= 1, f'{name}.{field}', value, 'in [0, 1]')
   known = ('uniform', 'prioritised')
   errors.check(
-    config.sampling in known, 'config.sampling', repr(config.sampling), ' or '.join(known)
+    config.sampling in known, f'{name}.sampling', repr(config.sampling), ' or '.join(known)
   )
   wide = config.highest_value > config.lowest_value
-  errors.check(wide, 'config.highest_value', config.highest_value, 'more than lowest_value')
+  errors.check(wide, f'{name}.highest_value', config.highest_value, 'more than lowest_value')

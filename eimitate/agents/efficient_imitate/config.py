@@ -55,6 +55,11 @@ class Config:
   optimiser: OptimiserConfig = OptimiserConfig()
 
   @property
+  def rewards(self) -> tuple[str, ...]:
+    """Which of a step's rewards it learns from."""
+    return ()
+
+  @property
   def shared_rows(self) -> int:
     """Rows of the batch that devices share evenly: one half."""
     return self.batch_size // 2

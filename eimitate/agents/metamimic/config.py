@@ -1,0 +1,33 @@
+"""MetaMimic's settings: those of its two D4PG learners (Table 1)."""
+
+import dataclasses
+import math
+
+from eimitate.agents import d4pg
+
+
+@dataclasses.dataclass(frozen=True)
+class Config:
+  """Everything that MetaMimic's agent depends on.
+
+  imitation: the learner of pi(o_t, d_{t+1}) from the tracking reward.
+  task: the learner of pi(o_t) from the task's.
+  """
+
+  imitation: d4pg.Config = d4pg.Config(sampling='prioritised')
+  task: d4pg.Config = d4pg.Config()
+
+  @property
+  def rewards(self) -> tuple[str, ...]:
+    """Which of a step's rewards it learns from."""
+    return ('task', 'tracking')
+
+  @property
+  def shortest_demonstration(self) -> int:
+    """Steps that a demonstration has at least."""
+    return self.imitation.n_step
+
+  @property
+  def shared_rows(self) -> int:
+    """Rows of both batches that devices share evenly."""
+    return math.gcd(self.imitation.batch_size, self.task.batch_size)

@@ -1,0 +1,202 @@
+"""Following demonstrations in any environment that can be put into a recorded state.
+
+An observation is the environment's own and, behind it, the goal: what the demonstration shows one
+step later. A step has two rewards, and two discounts: the task's, and that of tracking.
+"""
+
+from collections.abc import Mapping, Sequence
+from typing import NamedTuple
+
+import dm_env
+from dm_env import specs
+import numpy as np
+
+from eimitate import types
+from eimitate.rewards import tracking
+
+# A step's rewards, in their order.
+REWARDS = ('task', 'tracking')
+TASK, TRACKING = 0, 1
+
+
+class Demonstrated(NamedTuple):
+  """A demonstration to follow.
+
+  states, model_fields: as in `types.Demonstration`.
+  shown: `[T + 1, O]`, or frames, as the environment observes them: the goals.
+  parts: by name `[T + 1, X]`, what the reward compares.
+  """
+
+  states: np.ndarray
+  model_fields: Mapping[str, np.ndarray]
+  shown: np.ndarray
+  parts: Mapping[str, np.ndarray]
+
+
+class Rules(NamedTuple):
+  """How demonstrations are followed.
+
+  parts, cutoff: see `rewards.tracking`.
+  curriculum: an episode begins within so many first steps of a demonstration; 0: at its beginning.
+  ends_when_lost: whether an episode is over once tracking is lost, else only its tracking is.
+  """
+
+  parts: Mapping[str, tracking.Part]
+  cutoff: float
+  curriculum: int = 0
+  ends_when_lost: bool = True
+
+
+def split(environment, observation: np.ndarray) -> dict[str, np.ndarray]:
+  """The named parts `[..., X]` of features `[..., F]`."""
+  return {name: observation[..., place] for name, place in environment.parts.items()}
+
+
+class _Wrapper(dm_env.Environment):
+  """What following and performing share: the layout of observations and rewards."""
+
+  def __init__(self, environment, rewards: Sequence[int]):
+    self._environment = environment
+    self._rewards = rewards
+    self.action_repeat = environment.action_repeat
+    self._rng = np.random.default_rng(0)
+
+  def seed(self, seed: int) -> None:
+    """Makes the next episode a function of `seed` alone."""
+    self._rng = np.random.default_rng(seed)
+    self._environment.seed(seed)
+
+  def observation_spec(self) -> specs.Array:
+    """The environment's, twice along its last axis."""
+    spec = self._environment.observation_spec()
+    return specs.Array((*spec.shape[:-1], 2 * spec.shape[-1]), spec.dtype, 'observation_and_goal')
+
+  def action_spec(self) -> specs.BoundedArray:
+    """The environment's."""
+    return self._environment.action_spec()
+
+  def reward_spec(self) -> specs.Array:
+    """`[R]`, or a number where there is one."""
+    return specs.Array(self._several([0.0, 0.0]).shape, float, 'reward')
+
+  def discount_spec(self) -> specs.Array:
+    """As the rewards."""
+    return specs.Array(self._several([0.0, 0.0]).shape, float, 'discount')
+
+  def _several(self, values):
+    chosen = np.array([values[i] for i in self._rewards])
+    return chosen if len(chosen) > 1 else chosen[0]
+
+
+class Follow(_Wrapper):
+  """Episodes that follow a demonstration drawn anew for each.
+
+  An episode ends with its demonstration, which is a truncation: discounts of 1. The last
+  observation of it, which no goal follows, has the last goal. Losing track is a termination, of
+  tracking: its discount is 0, and the task's is not.
+  """
+
+  def __init__(
+    self,
+    environment,
+    demonstrations: Sequence[Demonstrated],
+    rules: Rules,
+    rewards: Sequence[int] = (TASK, TRACKING),
+  ):
+    """Wraps an environment with `restore` and `parts`, like `suite.SuiteEnvironment`."""
+    super().__init__(environment, rewards)
+    self._demonstrations, self._rules = demonstrations, rules
+
+  def reset(self) -> dm_env.TimeStep:
+    """Puts the simulator where a demonstration begins, or within its curriculum."""
+    self._demonstration = self._demonstrations[self._rng.integers(len(self._demonstrations))]
+    self._step = int(self._rng.integers(max(self._rules.curriculum, 1)))
+    self._lost = False
+    observation = _restore(self._environment, self._demonstration, self._step)
+    return dm_env.restart(self._with_goal(observation))
+
+  def step(self, action: np.ndarray) -> dm_env.TimeStep:
+    """Acts, and compares with what the demonstration shows then."""
+    timestep = self._environment.step(action)
+    self._step += 1
+    features = split(self._environment, self._environment.features())
+    goal = {name: rows[self._step] for name, rows in self._demonstration.parts.items()}
+    if 'image' in goal:
+      features['image'] = as_image_part(timestep.observation)
+    parts, cutoff = self._rules.parts, self._rules.cutoff
+    reward = tracking.reward(parts, features, goal)
+    self._lost |= bool(tracking.lost(parts, cutoff, features, goal))
+    over = self._lost and self._rules.ends_when_lost
+    last = over or timestep.last() or self._step == len(self._demonstration.shown) - 1
+    return dm_env.TimeStep(
+      dm_env.StepType.LAST if last else dm_env.StepType.MID,
+      self._several([timestep.reward, float(reward)]),
+      self._several([timestep.discount, 0.0 if self._lost else timestep.discount]),
+      self._with_goal(timestep.observation),
+    )
+
+  def _with_goal(self, observation):
+    shown = self._demonstration.shown
+    return np.concatenate([observation, shown[min(self._step + 1, len(shown) - 1)]], -1)
+
+
+class Perform(_Wrapper):
+  """The task's own episodes, without a goal: zeros stand in its place, and the tracking reward's.
+
+  They begin as the task's do or, with a curriculum, within the first steps of a demonstration.
+  """
+
+  def __init__(self, environment, demonstrations: Sequence[Demonstrated], curriculum: int = 0):
+    super().__init__(environment, (TASK, TRACKING))
+    self._demonstrations, self._curriculum = demonstrations, curriculum
+
+  def reset(self) -> dm_env.TimeStep:
+    """Begins an episode of the task."""
+    if not self._curriculum:
+      return self._without_goal(self._environment.reset())
+    demonstration = self._demonstrations[self._rng.integers(len(self._demonstrations))]
+    step = int(self._rng.integers(self._curriculum))
+    return self._without_goal(dm_env.restart(_restore(self._environment, demonstration, step)))
+
+  def step(self, action: np.ndarray) -> dm_env.TimeStep:
+    """Acts."""
+    timestep = self._environment.step(action)
+    return self._without_goal(timestep)._replace(
+      reward=self._several([timestep.reward, 0.0]),
+      discount=self._several([timestep.discount, 1.0]),
+    )
+
+  def _without_goal(self, timestep):
+    observation = timestep.observation
+    return timestep._replace(
+      observation=np.concatenate([observation, np.zeros_like(observation)], -1)
+    )
+
+
+def as_image_part(frame: np.ndarray) -> np.ndarray:
+  """Frames `[..., H, W, C]` uint8 as a part `[..., H x W x C]` in [0, 1]."""
+  return frame.reshape(*frame.shape[:-3], -1).astype(np.float32) / 255
+
+
+def demonstrated(environment, demonstration: types.Demonstration) -> Demonstrated:
+  """A demonstration as `environment` shows it.
+
+  Args:
+    environment: its observations say whether states are shown, or frames.
+    demonstration: with features observed, or frames drawn.
+  """
+  shown = demonstration.trajectory.observations
+  if shown.dtype != np.uint8:
+    return Demonstrated(
+      demonstration.states, demonstration.model_fields, shown, split(environment, shown)
+    )
+  features = []
+  for state in demonstration.states:
+    environment.restore(state, demonstration.model_fields)
+    features.append(environment.features())
+  parts = split(environment, np.stack(features)) | {'image': as_image_part(shown)}
+  return Demonstrated(demonstration.states, demonstration.model_fields, shown, parts)
+
+
+def _restore(environment, demonstration, step):
+  return environment.restore(demonstration.states[step], demonstration.model_fields)

@@ -1,0 +1,232 @@
+"""Runs that follow demonstrations: how, what they are given, and how well an agent imitates."""
+
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any, NamedTuple
+
+import numpy as np
+
+from eimitate import errors
+from eimitate import runs
+from eimitate import types
+from eimitate.demonstrations.dataset import Dataset
+from eimitate.environments import tracking as environments
+from eimitate.rewards import tracking as rewards
+
+# A restored state that shows something else than was recorded is one of another model.
+_TOLERANCE = 1e-3
+
+
+class Imitation(NamedTuple):
+  """How well one demonstration was imitated.
+
+  imitation: tracking rewards until tracking was lost; attainable: the steps, each worth 1.
+  task: the task's return of the whole episode; demonstrated: the demonstration's own.
+  tracked: steps until tracking was lost.
+  """
+
+  imitation: float
+  attainable: float
+  task: float
+  demonstrated: float
+  tracked: int
+
+
+def make_parts(
+  config: runs.TrackingConfig, demonstrations: Sequence[environments.Demonstrated]
+) -> dict[str, rewards.Part]:
+  """The parts that the reward compares, with sigmas from the demonstrations.
+
+  Raises:
+    InputError: if the configuration names a part that is not observed, or leaves no weight.
+  """
+  shown = [demonstration.parts for demonstration in demonstrations]
+  weights = _parse('parts', config.parts) or dict.fromkeys(shown[0], 1.0)
+  farthest = _parse('farthest', config.farthest)
+  for field, named in (('parts', weights), ('farthest', farthest)):
+    missing = sorted(set(named) - set(shown[0]))
+    field = f'config.tracking.{field}'
+    errors.check(not missing, field, ', '.join(missing), f'parts among {", ".join(shown[0])}')
+  errors.check(
+    any(weights.values()), 'config.tracking.parts', repr(config.parts), 'a weight above 0'
+  )
+  scales = rewards.scales(config.width, shown)
+  part = lambda name: rewards.Part(
+    weights.get(name, 0.0), scales[name], farthest.get(name, float('inf'))
+  )
+  return {name: part(name) for name in shown[0] if name in weights or name in farthest}
+
+
+def check(dataset: Dataset, environment, shortest: int, curriculum: int) -> None:
+  """Raises `InputError` unless the demonstrations can be followed in `environment`.
+
+  Args:
+    dataset: of the environment's task and action repeat.
+    environment: like `suite.SuiteEnvironment`.
+    shortest: steps that a demonstration has at least.
+    curriculum: first steps of a demonstration at which episodes begin.
+  """
+  expected = 'what an episode starts from'
+  errors.check(dataset.has_states, 'demonstrations states', 'none', expected)
+  found, wanted = dataset.metadata.control_timestep, environment.control_timestep
+  same = bool(np.isclose(found, wanted, rtol=1e-6))
+  errors.check(same, 'demonstrations control timestep', f'{found} s', f"the task's {wanted} s")
+  steps = min(len(episode.states) - 1 for episode in dataset.episodes)
+  errors.check(
+    steps >= shortest, 'demonstrations', f'one of {steps} steps', f'at least n_step = {shortest}'
+  )
+  expected = f'at most {steps}, the steps of the shortest demonstration: no goal follows its end'
+  errors.check(curriculum <= steps, 'config.tracking.curriculum', curriculum, expected)
+  for i, episode in enumerate(dataset.episodes):
+    field = f'demonstrations episode {i}'
+    shown = episode.trajectory.observations
+    nothing = (shown == 0).all(1).any()
+    errors.check(not nothing, field, 'an observation of zeros', 'others: zeros say no goal')
+    environment.restore(episode.states[0], episode.model_fields)
+    off = float(np.abs(environment.features() - shown[0]).max())
+    expected = f'what was recorded, within {_TOLERANCE}'
+    errors.check(off <= _TOLERANCE, f'{field} states', f'observations off by {off:.3g}', expected)
+
+
+def make_spec(environment, dataset: Dataset, count: int) -> types.EnvironmentSpec:
+  """What an agent must know of an environment that follows the demonstrations.
+
+  Args:
+    environment: an `environments.Follow`.
+    dataset: the demonstrations.
+    count: rewards a step.
+  """
+  observed, actions = environment.observation_spec(), environment.action_spec().shape[0]
+  goal = observed.shape[-1] // 2
+  if observed.dtype == np.uint8:
+    return types.EnvironmentSpec(0, actions, frame=observed.shape, goal=goal, rewards=count)
+  rows = [episode.trajectory.observations for episode in dataset.episodes]
+  seen = np.concatenate(rows).astype(np.float64)
+  moved = np.concatenate([np.diff(x, axis=0) for x in rows]).astype(np.float64)
+  positive = lambda x: np.where(x > 0, x, 1.0).tolist()
+  return types.EnvironmentSpec(
+    observation_size=2 * goal,
+    action_size=actions,
+    observation_mean=tuple(2 * seen.mean(0).tolist()),
+    observation_scale=tuple(2 * positive(seen.std(0))),
+    goal=goal,
+    goal_scale=tuple(positive(np.sqrt((moved**2).mean(0)))),
+    rewards=count,
+  )
+
+
+def make_actors(
+  make: Callable[[], Any],
+  parts: Mapping[str, rewards.Part],
+  config: runs.TrackingConfig,
+  demonstrations: Sequence[environments.Demonstrated],
+  count: int,
+  which: Sequence[int],
+) -> list:
+  """Environments to collect from: those that follow first, then those that perform the task.
+
+  Args:
+    make: an environment.
+    parts: of the reward.
+    config: the rules.
+    demonstrations: to follow.
+    count: of actors in all.
+    which: of the rewards a step has.
+  """
+  rules = environments.Rules(parts, config.cutoff, config.curriculum)
+  following = count - config.task_actors
+  return [environments.Follow(make(), demonstrations, rules, which) for _ in range(following)] + [
+    environments.Perform(make(), demonstrations, config.task_curriculum)
+    for _ in range(config.task_actors)
+  ]
+
+
+def make_evaluators(
+  make: Callable[[], Any],
+  parts: Mapping[str, rewards.Part],
+  cutoff: float,
+  episodes: Sequence[types.Demonstration],
+) -> list[environments.Follow]:
+  """An environment for each demonstration, followed from its beginning to its end.
+
+  Args:
+    make: an environment.
+    parts, cutoff: see `rewards.tracking`.
+    episodes: the demonstrations, with features observed or frames drawn.
+  """
+  rules, first = environments.Rules(parts, cutoff, ends_when_lost=False), make()
+  shown = [environments.demonstrated(first, episode) for episode in episodes]
+  return [environments.Follow(make(), [demonstrated], rules) for demonstrated in shown]
+
+
+def make_evaluation(
+  make: Callable[[], Any],
+  parts: Mapping[str, rewards.Part],
+  config: runs.TrackingConfig,
+  seen: Sequence[types.Demonstration],
+  unseen: Sequence[types.Demonstration],
+  performances: int,
+) -> tuple[list, Callable[[Sequence[types.Trajectory | None]], dict[str, float]]]:
+  """What a run is evaluated with: imitation of seen and unseen demonstrations, and the task.
+
+  Returns:
+    An environment for each episode, and what sums their trajectories up: `fractions` of the unseen
+    demonstrations; those of the seen ones as `training_...`; `task_return`; and `mean_return`, the
+    imitation return of the unseen ones, or of the seen where there are no others.
+  """
+  unseen, seen = unseen[: config.evaluated], seen[: config.evaluated]
+  followed = [*unseen, *seen]
+  made = make_evaluators(make, parts, config.cutoff, followed)
+  performers = [environments.Perform(make(), []) for _ in range(performances)]
+
+  def summarise(trajectories):
+    results = [imitation(*pair) for pair in zip(trajectories, followed)]
+    by_seen = fractions(results[len(unseen) :])
+    summary = {f'training_{name}': value for name, value in by_seen.items()}
+    summary |= fractions(results[: len(unseen)]) if unseen else {}
+    main = results[: len(unseen)] or results
+    summary['mean_return'] = float(np.mean([result.imitation for result in main]))
+    summary['fraction_of_expert'] = fractions(main)['imitation_fraction']
+    performed = [x.task_return if x else 0.0 for x in trajectories[len(followed) :]]
+    return summary | ({'task_return': float(np.mean(performed))} if performed else {})
+
+  return made + performers, summarise
+
+
+def imitation(trajectory: types.Trajectory | None, episode: types.Demonstration) -> Imitation:
+  """What an evaluator's episode was worth; nothing where its environment failed."""
+  own, steps = episode.trajectory.task_return, len(episode.states) - 1
+  if trajectory is None:
+    return Imitation(0.0, steps, 0.0, own, 0)
+  tracked = int(trajectory.discounts[:, environments.TRACKING].sum())
+  followed = trajectory.rewards[:tracked, environments.TRACKING]
+  return Imitation(float(followed.sum()), steps, trajectory.task_return, own, tracked)
+
+
+def fractions(results: Sequence[Imitation]) -> dict[str, float]:
+  """Imitation and task return as fractions of what the demonstrations' own are.
+
+  Returns:
+    `imitation_fraction` of the attainable; `tracked_fraction` of the steps; `task_fraction`, where
+    the demonstrations' own return is not 0.
+  """
+  total = lambda name: float(sum(getattr(result, name) for result in results))
+  found = {
+    'imitation_fraction': total('imitation') / total('attainable'),
+    'tracked_fraction': total('tracked') / total('attainable'),
+  }
+  own = total('demonstrated')
+  return found | ({'task_fraction': total('task') / own} if own else {})
+
+
+def _parse(field: str, text: str) -> dict[str, float]:
+  """`name=number,name=number` as a dictionary."""
+  found = {}
+  for item in filter(None, text.split(',')):
+    name, separator, number = item.partition('=')
+    try:
+      found[name.strip()] = float(number)
+      good = bool(separator and name.strip()) and 0 <= float(number) < np.inf
+    except ValueError:
+      good = False
+    errors.check(good, f'config.tracking.{field}', repr(item), 'NAME=NUMBER, from 0')
+  return found

@@ -1,0 +1,20 @@
+"""Trains MetaMimic: a policy that imitates any demonstration shown to it, and one for the task.
+
+python -m experiments.train_metamimic --task=ball_in_cup/catch --seed=0 \\
+  --config.demonstrations=FILE.npz
+"""
+
+from experiments import command_line
+from experiments import launch
+from experiments.configs import metamimic
+
+_CONFIG = command_line.define_config(metamimic.make_config())
+
+
+def main() -> None:
+  config = command_line.overridden(metamimic.make_config(launch.TASK.value), _CONFIG)
+  launch.launch('metamimic', config, 'metamimic')
+
+
+if __name__ == '__main__':
+  command_line.run(main)

@@ -1,0 +1,217 @@
+"""What a run that follows demonstrations is given, how it is evaluated, and what it refuses."""
+
+import dataclasses
+
+import numpy as np
+import pytest
+
+from eimitate import acting
+from eimitate import configuration
+from eimitate import demonstrations
+from eimitate import environments
+from eimitate import errors
+from eimitate import evaluation
+from eimitate import imitation
+from eimitate import inputs
+from eimitate import runs
+from eimitate import tracking
+from eimitate import training
+from eimitate.agents import metamimic
+from eimitate.demonstrations import demonstrators
+from eimitate.demonstrations import recording
+from experiments.configs import metamimic as metamimic_config
+
+_TASK = 'ball_in_cup/catch'
+_METADATA = demonstrations.Metadata(_TASK, 4, 0.08, 'a test', {}, 0)
+_SMALL = {
+  'num_demonstrations': 3,
+  'agent_steps': 30,
+  'updates_per_agent_step': 0.2,
+  'updates_per_call': 2,
+  'replay.episodes': 8,
+  'replay.longest': 250,
+  'actors.num': 3,
+  'tracking.task_actors': 1,
+  'tracking.curriculum': 4,
+  'evaluation.episodes': 1,
+  'evaluation.interval': 1000,
+  'parallel.devices': 1,
+  **{
+    f'{learner}.{field}': value
+    for learner in ('imitation', 'task')
+    for field, value in {'batch_size': 4, 'policy': (8,), 'critic': (8,), 'num_atoms': 5}.items()
+  },
+}
+
+
+@pytest.fixture(name='recorded', scope='module')
+def _recorded():
+  environment = environments.make_environment(_TASK, 4)
+  short = demonstrators.Demonstrator(demonstrators.smooth, longest=8)
+  return recording.record(short, environment, 5, seed=0)
+
+
+@pytest.fixture(name='path')
+def _path(recorded, tmp_path):
+  demonstrations.save(tmp_path / 'smooth.npz', _METADATA, recorded)
+  return tmp_path / 'smooth.npz'
+
+
+def _run(path, **changed):
+  settings = _SMALL | {'demonstrations': str(path)}
+  settings |= {name.replace('__', '.'): value for name, value in changed.items()}
+  config = configuration.override(metamimic_config.make_config(_TASK), settings)
+  part = lambda cls: cls(**{x.name: getattr(config, x.name) for x in dataclasses.fields(cls)})
+  return runs.Run('metamimic', _TASK, 0, part(metamimic.Config), part(runs.Config))
+
+
+def _refused(tmp_path, run, match):
+  """Before anything is written."""
+  with pytest.raises(errors.InputError, match=match):
+    training.train(run, tmp_path / 'run')
+  assert not (tmp_path / 'run').exists()
+
+
+def test_demonstrations_of_another_task_or_timestep(recorded, tmp_path):
+  for changed, match in (
+    ({'task': 'reacher/easy'}, "demonstrations task: found 'reacher/easy'"),
+    ({'control_timestep': 0.04}, "control timestep: found 0.04 s, expected the task's 0.08"),
+    ({'action_repeat': 2}, "expected the demonstrations' 2"),
+  ):
+    path = tmp_path / 'other.npz'
+    demonstrations.save(path, dataclasses.replace(_METADATA, **changed), recorded)
+    _refused(tmp_path, _run(path), match)
+
+
+def test_unseen_demonstrations_of_another_task(path, recorded, tmp_path):
+  other = dataclasses.replace(_METADATA, task='reacher/easy')
+  demonstrations.save(tmp_path / 'other.npz', other, recorded)
+  run = _run(path, tracking__validation=str(tmp_path / 'other.npz'))
+  _refused(tmp_path, run, "demonstrations task: found 'reacher/easy'")
+
+
+def test_a_demonstration_shorter_than_n_step(path, tmp_path):
+  run = _run(path, imitation__n_step=9)
+  _refused(tmp_path, run, 'demonstrations: found one of 8 steps, expected at least n_step = 9')
+
+
+def test_goals_past_the_end(path, tmp_path):
+  for field in ('curriculum', 'task_curriculum'):
+    run = _run(path, **{f'tracking__{field}': 9})
+    _refused(tmp_path, run, 'curriculum: found 9, expected at most 8, the steps of the shortest')
+
+
+@pytest.mark.parametrize(
+  ('change', 'match'),
+  [
+    (lambda states: states[:, :-1], r'state: found shape \(36,\), expected \(37,\)'),
+    (lambda states: states[:, :0], 'demonstrations states: found none'),
+    (lambda states: states + 0.1, 'episode 0 states: found observations off by'),
+  ],
+)
+def test_states_that_the_model_cannot_take(recorded, tmp_path, change, match):
+  changed = [episode._replace(states=change(episode.states)) for episode in recorded]
+  demonstrations.save(tmp_path / 'states.npz', _METADATA, changed)
+  _refused(tmp_path, _run(tmp_path / 'states.npz'), match)
+
+
+def test_an_observation_that_would_mean_no_goal(recorded, tmp_path):
+  trajectory = recorded[0].trajectory
+  zeros = trajectory._replace(observations=np.zeros_like(trajectory.observations))
+  changed = [recorded[0]._replace(trajectory=zeros), *recorded[1:]]
+  demonstrations.save(tmp_path / 'zeros.npz', _METADATA, changed)
+  _refused(tmp_path, _run(tmp_path / 'zeros.npz'), 'episode 0: found an observation of zeros')
+
+
+@pytest.mark.parametrize(
+  ('field', 'text', 'match'),
+  [
+    ('parts', 'position=15,wrist=2', 'parts: found wrist, expected parts among position, velocity'),
+    ('farthest', 'hand=0.01', 'farthest: found hand, expected parts among position, velocity'),
+    ('parts', 'position=0', "parts: found 'position=0', expected a weight above 0"),
+    ('parts', 'position', "parts: found 'position', expected NAME=NUMBER"),
+    ('parts', 'position=-1', "parts: found 'position=-1', expected NAME=NUMBER"),
+    ('parts', 'position=nan', "parts: found 'position=nan', expected NAME=NUMBER"),
+  ],
+)
+def test_parts_that_are_not_observed(path, tmp_path, field, text, match):
+  _refused(tmp_path, _run(path, **{f'tracking__{field}': text}), match)
+
+
+def test_some_actor_must_follow(path, tmp_path):
+  _refused(tmp_path, _run(path, tracking__task_actors=3), 'task_actors: found 3, expected fewer')
+
+
+def test_parts_and_statistics_by_hand(path, recorded):
+  run = _run(path, tracking__parts='velocity=2', tracking__farthest='position=0.5')
+  given = inputs.load(run)
+  rows = [episode.trajectory.observations for episode in recorded[:3]]
+  positions, velocities = np.split(np.concatenate(rows), 2, 1)
+  position, velocity = given.parts['position'], given.parts['velocity']
+  assert (position.weight, position.farthest) == (0, 0.5)
+  assert (velocity.weight, velocity.farthest) == (2, np.inf)
+  assert velocity.scale == pytest.approx(0.1 * velocities.var(0).sum(), rel=1e-5)
+  assert given.spec.goal == 8 and given.spec.observation_size == 16 and given.spec.rewards == 2
+  steps = np.concatenate([np.diff(x, axis=0) for x in rows])
+  spread = np.concatenate(rows).std(0)
+  np.testing.assert_allclose(given.spec.observation_scale, [*spread, *spread], rtol=1e-5)
+  np.testing.assert_allclose(given.spec.goal_scale, np.sqrt((steps**2).mean(0)), rtol=1e-5)
+  # Two follow and one performs; two unseen, three seen and one performance are evaluated.
+  assert len(given.environments) == 3 and len(given.evaluators) == 6
+
+
+def test_the_demonstrations_own_actions_are_worth_all(path, recorded):
+  given = inputs.load(_run(path))
+  order = [*recorded[3:], *recorded[:3]]
+  actions = iter(np.stack([episode.trajectory.actions for episode in order], 1))
+
+  def act(observations):
+    rows = next(actions, np.zeros((5, 2)))
+    return np.concatenate([rows, np.zeros((1, 2))])
+
+  trajectories = acting.collect_episodes(act, given.evaluators, range(6)).trajectories
+  summary = given.summarise(trajectories)
+  assert summary['imitation_fraction'] == summary['training_imitation_fraction'] == 1
+  assert summary['tracked_fraction'] == 1 and summary['mean_return'] == 8
+
+
+def test_fractions_by_hand():
+  episodes = [tracking.Imitation(3.0, 8.0, 2.0, 4.0, 5), tracking.Imitation(1.0, 8.0, 1.0, 0.0, 3)]
+  assert tracking.fractions(episodes) == {
+    'imitation_fraction': 0.25, 'tracked_fraction': 0.5, 'task_fraction': 0.75,
+  }  # fmt: skip
+  # Where the demonstrators have no return there is no fraction of it.
+  assert 'task_fraction' not in tracking.fractions(episodes[1:])
+
+
+def test_a_run_resumes_exactly_and_imitates_unseen_demonstrations(path, tmp_path):
+  run = _run(path, agent_steps=700, checkpoints__interval=100)
+  training.train(run, tmp_path / 'whole')
+  saved = iter([False] * 9)
+  training.train(run, tmp_path / 'parts', lambda: next(saved, True))
+  training.train(run, tmp_path / 'parts')
+  whole, parts = ((tmp_path / x / 'metrics.jsonl').read_text() for x in ('whole', 'parts'))
+  assert whole == parts and 'eval/imitation_fraction' in whole and 'eval/task_return' in whole
+
+  loaded = evaluation.load(tmp_path / 'whole')
+  result = imitation.evaluate(loaded, path)
+  # Three of the five were learnt from.
+  assert result['demonstrations'] == 2
+  assert set(result['baselines']) == {'zero_action', 'noisy_replay'}
+  for measured in (result, *result['baselines'].values()):
+    assert 0 <= measured['imitation_fraction'] <= measured['tracked_fraction'] <= 1
+  last = [line for line in whole.splitlines() if 'eval/imitation_fraction' in line][-1]
+  assert f'"eval/imitation_fraction": {result["imitation_fraction"]}' in last
+
+
+def test_replay_without_noise_would_be_worth_all(path, recorded, monkeypatch):
+  monkeypatch.setattr(imitation, 'REPLAY_NOISE', 0.0)
+  dataset = demonstrations.load(path)
+  others = imitation.baselines(dataset.episodes, 2)
+  taken = [others['noisy_replay'](None) for _ in range(8)]
+  np.testing.assert_array_equal(taken, np.stack([x.trajectory.actions for x in recorded], 1))
+  np.testing.assert_array_equal(others['zero_action'](np.ones((5, 16))), np.zeros((5, 2)))
+  unknown = [
+    x._replace(trajectory=x.trajectory._replace(actions=np.zeros((8, 0)))) for x in recorded
+  ]
+  assert set(imitation.baselines(unknown, 2)) == {'zero_action'}
