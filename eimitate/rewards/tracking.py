@@ -10,7 +10,6 @@ part's `scale`, and the sum by the weights' own: a reward of at most 1.
 """
 
 from collections.abc import Mapping, Sequence
-import math
 from typing import NamedTuple
 
 import jax
@@ -31,7 +30,7 @@ class Part(NamedTuple):
 
   weight: float = 1.0
   scale: float = 1.0
-  farthest: float = math.inf
+  farthest: float = np.inf
 
 
 def reward(parts: Mapping[str, Part], observation: Observation, goal: Observation) -> Array:
@@ -63,7 +62,7 @@ def lost(
   """
   too_far = reward(parts, observation, goal) < cutoff
   for name, part in parts.items():
-    if math.isfinite(part.farthest):
+    if np.isfinite(part.farthest):
       too_far |= _squared_distance(observation[name], goal[name]) > part.farthest**2
   return too_far
 

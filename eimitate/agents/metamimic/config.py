@@ -1,7 +1,8 @@
 """MetaMimic's settings: those of its two D4PG learners (Table 1)."""
 
 import dataclasses
-import math
+
+import numpy as np
 
 from eimitate.agents import d4pg
 
@@ -30,4 +31,4 @@ class Config:
   @property
   def shared_rows(self) -> int:
     """Rows of both batches that devices share evenly."""
-    return math.gcd(self.imitation.batch_size, self.task.batch_size)
+    return int(np.gcd(self.imitation.batch_size, self.task.batch_size))
