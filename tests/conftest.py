@@ -12,7 +12,8 @@ jax.config.update('jax_num_cpu_devices', 4)
 jax.config.update('jax_numpy_rank_promotion', 'raise')
 # Most of the suite's time is compiling programs that then run once, some of them in many tests.
 jax.config.update('jax_disable_most_optimizations', True)
-jax.config.update('jax_compilation_cache_dir', tempfile.mkdtemp(prefix='eimitate-tests-'))
+if not jax.config.jax_compilation_cache_dir:  # JAX_COMPILATION_CACHE_DIR keeps it between runs.
+  jax.config.update('jax_compilation_cache_dir', tempfile.mkdtemp(prefix='eimitate-tests-'))
 jax.config.update('jax_persistent_cache_min_compile_time_secs', 0.5)
 
 
