@@ -127,7 +127,7 @@ def test_learns_to_reach_any_goal():
   # One step moves the observation by the action; reward falls with what is left to the goal.
   config = agents.metamimic.Config(
     d4pg.Config(
-      batch_size=32, n_step=1, discount=0.0, learning_rate=3e-3, policy=(32,), critic=(32, 32),
+      batch_size=64, n_step=1, discount=0.0, learning_rate=3e-3, policy=(32,), critic=(32, 32),
       highest_value=1.0, num_atoms=21, target_update_interval=10, sampling='prioritised',
     ),
     _D4PG,
@@ -137,9 +137,9 @@ def test_learns_to_reach_any_goal():
   )
   agent = agents.metamimic.make_agent(config, spec)
   rng = np.random.default_rng(0)
-  replay = agent.init_replay(600)
+  replay = agent.init_replay(3000)
   add = jax.jit(agent.add)
-  for _ in range(60):
+  for _ in range(125):
     action = rng.uniform(-1, 1, (8, 2)).astype(np.float32)
     seen = np.cumsum(np.concatenate([rng.normal(size=(1, 2)), action]), 0)
     goal = seen + rng.uniform(-0.8, 0.8, seen.shape)
@@ -153,7 +153,7 @@ def test_learns_to_reach_any_goal():
     replay = add(replay, episodes.to_rows(trajectory), jnp.int32(9))
   update = jax.jit(agent.update)
   state = agent.init(jax.random.key(0))
-  for i in range(400):
+  for i in range(600):
     state, replay, _ = update(state, jax.random.key(i), replay, None)
   seen, left = rng.normal(size=(200, 2)), rng.uniform(-0.8, 0.8, (200, 2))
   observations = jnp.asarray(np.concatenate([seen, seen + left], 1), jnp.float32)
