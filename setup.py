@@ -40,6 +40,8 @@ setuptools.setup(
   ],
   extras_require={
     'data': ['h5py>=3.12'],
+    # Asks for more than its environments need here: pip install --no-deps is enough.
+    'playground': ['playground>=0.2,<0.3'],
     'gpu': ['jax[cuda13]'],
     'dev': ['pytest', 'pytest-xdist', 'hypothesis', 'ruff', 'pyrefly', 'rlax'],
   },

@@ -10,6 +10,7 @@ import numpy as np
 from scipy import stats
 
 from eimitate import acting
+from eimitate import acting_on_device
 from eimitate import agents
 from eimitate import checkpoints as checkpoints_lib
 from eimitate import configuration
@@ -96,17 +97,29 @@ def load(path: str | os.PathLike, task: str = '', best: bool = False) -> Loaded:
 
 
 def make_environments(
-  task: str, action_repeat: int, factory: str, frame_size: int, count: int
-) -> list:
-  """As many environments as episodes, so that all are acted on in one batch."""
+  task: str,
+  action_repeat: int,
+  factory: str,
+  frame_size: int,
+  count: int,
+  placement: str = 'host',
+) -> list | environments_lib.OnDevice:
+  """As many environments as are acted on in one batch; a program where they are on device."""
+  if placement == 'device':
+    return environments_lib.make_on_device(task, action_repeat, count, factory, frame_size)
   make = environments_lib.make_environment
   return [make(task, action_repeat, factory, frame_size) for _ in range(count)]
 
 
 def rollout(
-  policy: Policy, params: types.Params, environments: Sequence, stack: int = 1
+  policy: Policy,
+  params: types.Params,
+  environments: Sequence | environments_lib.OnDevice,
+  stack: int = 1,
 ) -> list[types.Trajectory | None]:
   """One greedy episode per environment, always from the same initial states; None if it failed."""
+  if isinstance(environments, environments_lib.OnDevice):
+    return acting_on_device.rollout(policy, params, environments, _SEED)
   calls = iter(range(1 << 30))
 
   def act(observations):
@@ -157,24 +170,38 @@ def interquartile(runs: Sequence[Sequence[float]], resamples: int = 2000) -> dic
   return {'iqm_return': iqm(runs), 'iqm_low': float(low), 'iqm_high': float(high)}
 
 
-def evaluate(loaded: Loaded, episodes: int) -> dict[str, Any]:
+def evaluate(loaded: Loaded, episodes: int, task: str = '') -> dict[str, Any]:
   """Greedy episodes in the environment that the agent was trained in.
+
+  Args:
+    loaded: the agent.
+    episodes: how many.
+    task: another one of dm_control's suite, with the same observations and actions, instead.
 
   Returns:
     What `experiments/evaluate.py` writes as JSON.
+
+  Raises:
+    InputError: if there is no such task, or its observations or actions have another size.
   """
   description = loaded.description
-  environments = make_environments(
-    description['task'],
-    description['action_repeat'],
-    description['config']['environment'],
-    description['config']['frame_size'],
-    episodes,
-  )
+  config, repeat = description['config'], description['action_repeat']
+  if task:
+    environments: Any = make_environments(task, repeat, '', config['frame_size'], episodes)
+    _check_sizes(task, environments_lib.environment_spec(environments[0]), description)
+  else:
+    environments = make_environments(
+      description['task'],
+      repeat,
+      config['environment'],
+      config['frame_size'],
+      episodes,
+      config['actors']['placement'],
+    )
   stack = description['environment_spec']['stack']
   returns = task_returns(rollout(loaded.policy, loaded.params, environments, stack))
   return {
-    'task': description['task'],
+    'task': task or description['task'],
     'agent': description['agent'],
     'agent_steps': loaded.counters['agent_steps'],
     'env_steps': loaded.counters['env_steps'],
@@ -184,3 +211,9 @@ def evaluate(loaded: Loaded, episodes: int) -> dict[str, Any]:
     'expert_return': description['expert_return'],
     'returns': returns,
   }
+
+
+def _check_sizes(task, spec, description):
+  for name in ('observation_size', 'action_size'):
+    found, expected = getattr(spec, name), description['environment_spec'][name]
+    errors.check(found == expected, f'{name} of {task}', found, f"the checkpoint's {expected}")

@@ -21,7 +21,8 @@ from eimitate.replay import episodes
 class Inputs(NamedTuple):
   """What a run is given.
 
-  environments: one per actor. spec: what the agent must know of them.
+  environments: one per actor, as one program where they are on device.
+  spec: what the agent must know of them.
   dataset: the demonstrations, if any. expert_return: what returns are compared with, 0 if unknown.
   longest: agent steps of the longest episode.
   evaluators: an environment for each episode of an evaluation. summarise: what their trajectories
@@ -29,14 +30,19 @@ class Inputs(NamedTuple):
   parts: of the tracking reward, by name; none where no demonstration is followed.
   """
 
-  environments: list
+  environments: list | environments_lib.OnDevice
   spec: types.EnvironmentSpec
   dataset: dataset_lib.Dataset | None
   expert_return: float
   longest: int
-  evaluators: list
+  evaluators: list | environments_lib.OnDevice
   summarise: Callable[[Sequence[types.Trajectory | None]], Mapping[str, float]]
   parts: Mapping[str, Any] = {}
+
+  @property
+  def action_repeat(self) -> int:
+    """Environment steps per action."""
+    return _first(self.environments).action_repeat
 
 
 def load(run: runs.Run) -> Inputs:
@@ -54,11 +60,19 @@ def load(run: runs.Run) -> Inputs:
   )
   if 'tracking' in run.agent_config.rewards:
     return _load_tracking(run, make)
-  environments = [make() for _ in range(config.actors.num)]
-  evaluators = [make() for _ in range(config.evaluation.episodes)]
-  spec = environments_lib.environment_spec(environments[0], config.stack)
+  environments, evaluators = (
+    evaluation.make_environments(
+      run.task, repeat, config.environment, config.frame_size, count, config.actors.placement
+    )
+    for count in (config.actors.num, config.evaluation.episodes)
+  )
+  spec = environments_lib.environment_spec(_first(environments), config.stack)
+  if isinstance(environments, environments_lib.OnDevice):
+    given, least = config.replay.longest, environments.longest_episode
+    expected = f'{least} or more, what each actor does at a time'
+    errors.check(not 0 < given < least, 'config.replay.longest', given, expected)
   if not config.num_demonstrations and not evaluation.AGENTS[run.agent].NEEDS_DEMONSTRATIONS:
-    longest = config.replay.longest or environments[0].longest_episode
+    longest = config.replay.longest or _first(environments).longest_episode
     expected = 'agent steps of the longest episode, which the environment does not tell'
     errors.check(longest > 0, 'config.replay.longest', longest, expected)
     expert_return = environments_lib.expert_return(run.task, config.frame_size)
@@ -75,6 +89,8 @@ def load(run: runs.Run) -> Inputs:
   else:
     spec = dataset_lib.with_statistics(dataset, spec)
   recorded = max(len(episode.trajectory.actions) for episode in dataset.episodes)
+  if isinstance(environments, environments_lib.OnDevice):
+    recorded = environments.longest_episode
   longest = config.replay.longest or recorded
   if spec.frame:
     expected = f'at most the {longest + 1} frames of an episode'
@@ -138,7 +154,7 @@ def describe(run: runs.Run, inputs: Inputs) -> dict[str, Any]:
     'agent': run.agent,
     'task': run.task,
     'seed': run.seed,
-    'action_repeat': inputs.environments[0].action_repeat,
+    'action_repeat': inputs.action_repeat,
     'agent_config': configuration.to_dict(run.agent_config),
     'config': configuration.to_dict(run.config),
     'demonstrations': inputs.dataset.checksum if inputs.dataset else '',
@@ -148,6 +164,11 @@ def describe(run: runs.Run, inputs: Inputs) -> dict[str, Any]:
       k: list(v) if isinstance(v, tuple) else v for k, v in inputs.spec._asdict().items()
     },
   }
+
+
+def _first(environments):
+  on_device = isinstance(environments, environments_lib.OnDevice)
+  return environments if on_device else environments[0]
 
 
 def demonstrations_replay(inputs: Inputs) -> episodes.Replay | None:

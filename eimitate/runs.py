@@ -9,8 +9,8 @@ from typing import Any, NamedTuple
 from eimitate import configuration
 from eimitate import errors
 
-PLACEMENTS = ('host',)
-"""Of actors: `host`, in this process, acted on in one batch."""
+PLACEMENTS = ('host', 'device')
+"""Of actors: `host`, in this process, acted on in one batch; `device`, a jax program's."""
 
 
 @dataclasses.dataclass(frozen=True)

@@ -6,6 +6,7 @@ stop after any of them and go on from there as if it had not.
 """
 
 from collections.abc import Callable, Mapping
+import math
 import os
 import pathlib
 import time
@@ -15,7 +16,9 @@ import jax
 import numpy as np
 
 from eimitate import acting
+from eimitate import acting_on_device
 from eimitate import checkpoints as checkpoints_lib
+from eimitate import environments as environments_lib
 from eimitate import errors
 from eimitate import evaluation
 from eimitate import inputs as inputs_lib
@@ -51,7 +54,11 @@ def train(
   agent = evaluation.AGENTS[run.agent].make_agent(run.agent_config, inputs.spec)
   warm = config.init_from and not checkpoints_lib.exist(workdir)
   params = states.initial_params(run, agent) if warm else None
-  devices = parallel.choose_devices(config.parallel.devices, run.agent_config.shared_rows)
+  shared = run.agent_config.shared_rows
+  if isinstance(inputs.environments, environments_lib.OnDevice):
+    inputs.environments.share(config.parallel.devices or 1)
+    shared = math.gcd(shared, config.actors.num)
+  devices = parallel.choose_devices(config.parallel.devices, shared)
   errors.check(
     config.replay.episodes >= len(devices),
     'config.replay.episodes',
@@ -127,7 +134,13 @@ class _Parts:
     update = many_updates(agent, run.config.updates_per_call)
     self._update = placement.map_update(once(update))
     self._add = placement.map_shards(once(agent.add))
-    self._collect = acting.on_host(jax.jit(once(agent.act)), inputs.environments, inputs.spec.stack)
+    self._on_device = run.config.actors.placement == 'device'
+    if self._on_device:
+      own = inputs.environments.share(self._devices)
+      self._fill = placement.map_update(once(acting_on_device.make_filler(agent, own)))
+    else:
+      act = jax.jit(once(agent.act))
+      self._collect = acting.on_host(act, inputs.environments, inputs.spec.stack)
     self._act_greedily = jax.jit(agent.act_greedily)
     self._demonstrations = placement.replicate(inputs_lib.demonstrations_replay(inputs))
 
@@ -142,25 +155,19 @@ class _Parts:
   def collect(self, state: states.State) -> states.State:
     """One episode per actor, pushed."""
     started = time.perf_counter()
-    config, counters, environments = self._run.config, state.counters, self._inputs.environments
+    config, counters = self._run.config, state.counters
     rng_key, act_key = jax.random.split(state.rng_key)
-    params = parallel.first_copy(self._agent.params(state.learner))
     fraction = counters['agent_steps'] / config.agent_steps
     temperature = np.float32(runs.current_temperature(config.actors, fraction))
-    first = counters['episodes']
-    seeds = [_episode_seed(self._run.seed, first + i) for i in range(len(environments))]
-    trajectories, failures = self._collect(params, act_key, temperature, seeds)
-    recorded = [trajectory for trajectory in trajectories if trajectory]
-    agent_steps = sum(len(trajectory.actions) for trajectory in recorded)
-    state = state._replace(rng_key=rng_key, replay=self._push(state.replay, trajectories, first))
-    state = state.with_counters(
+    gather = self._gather_on_device if self._on_device else self._gather
+    state, agent_steps, mean_return, failures = gather(state, act_key, temperature)
+    state = state._replace(rng_key=rng_key).with_counters(
       round_start=counters['agent_steps'],
       agent_steps=counters['agent_steps'] + agent_steps,
-      env_steps=counters['env_steps'] + agent_steps * environments[0].action_repeat,
-      episodes=first + len(trajectories),
+      env_steps=counters['env_steps'] + agent_steps * self._inputs.action_repeat,
+      episodes=counters['episodes'] + len(self._inputs.environments),
     )
-    returns = [trajectory.task_return for trajectory in recorded]
-    metrics = {'collect/mean_return': np.mean(returns), 'collect/failed_episodes': failures}
+    metrics = {'collect/mean_return': mean_return, 'collect/failed_episodes': failures}
     self._logger.write(state.counters, metrics)
     seconds = time.perf_counter() - started
     self._logger.write_timing(state.counters, {'time/collect_seconds': seconds})
@@ -211,6 +218,28 @@ class _Parts:
     return state._replace(result=result).with_counters(
       reached=state.counters['reached'] + 1 if reached else 0
     )
+
+  def _gather(self, state, act_key, temperature):
+    """Host actors' episodes, pushed; their agent steps, mean return and failures."""
+    params = parallel.first_copy(self._agent.params(state.learner))
+    first, environments = state.counters['episodes'], self._inputs.environments
+    seeds = [_episode_seed(self._run.seed, first + i) for i in range(len(environments))]
+    trajectories, failures = self._collect(params, act_key, temperature, seeds)
+    recorded = [trajectory for trajectory in trajectories if trajectory]
+    agent_steps = sum(len(trajectory.actions) for trajectory in recorded)
+    returns = [trajectory.task_return for trajectory in recorded]
+    state = state._replace(replay=self._push(state.replay, trajectories, first))
+    return state, agent_steps, np.mean(returns), failures
+
+  def _gather_on_device(self, state, act_key, temperature):
+    """The same of actors on device: only the totals come to the host."""
+    learner, replay, totals = self._fill(state.learner, act_key, state.replay, temperature)
+    totals = jax.device_get(totals)
+    if not totals['agent_steps']:
+      raise RuntimeError('every environment failed before a step')
+    mean_return = float(totals['returns']) / len(self._inputs.environments)
+    state = state._replace(learner=learner, replay=replay)
+    return state, int(totals['agent_steps']), mean_return, int(totals['failures'])
 
   def _push(self, replay, trajectories, first):
     """Adds episodes, dealt to the shards in turn by their number."""

@@ -1,4 +1,6 @@
-"""Records demonstrations, exactly replayable: of a trained policy, or of a scripted demonstrator.
+"""Records demonstrations: of a trained policy, or of a scripted demonstrator.
+
+They are exactly replayable, but for those of environments on device, whose states are not recorded.
 
 python -m experiments.record_demonstrations --checkpoint=DIR --output=FILE.npz --episodes=20
 python -m experiments.record_demonstrations --task=finger/spin --demonstrator=smooth \
@@ -16,10 +18,12 @@ from absl import flags
 import jax
 import numpy as np
 
+from eimitate import acting_on_device
 from eimitate import demonstrations
 from eimitate import environments
 from eimitate import errors
 from eimitate import evaluation
+from eimitate import types
 from eimitate.demonstrations import demonstrators
 from eimitate.demonstrations import recording
 from experiments import command_line
@@ -44,18 +48,22 @@ _PROCESSES = flags.DEFINE_integer(
 
 
 class _Source(NamedTuple):
-  """What acts, on which task, at which action repeat, and how it came to be."""
+  """What acts, on which task, at which action repeat, and how it came to be.
+
+  loaded: the checkpoint of a policy whose environments are on device.
+  """
 
   demonstrator: demonstrators.Demonstrator
   task: str
   action_repeat: int
   provenance: str
+  loaded: evaluation.Loaded | None = None
 
 
 def main() -> None:
   errors.check(_OUTPUT.value.endswith('.npz'), '--output', repr(_OUTPUT.value), 'a name.npz')
   source = _scripted() if _DEMONSTRATOR.value else _trained()
-  environment = environments.make_environment(source.task, source.action_repeat)
+  environment = _make_environment(source)
   with _attempts(source, environment) as attempts:
     episodes, begun = recording.successes(source.demonstrator, attempts, _EPISODES.value)
   metadata = demonstrations.Metadata(
@@ -63,7 +71,7 @@ def main() -> None:
     action_repeat=source.action_repeat,
     control_timestep=environment.control_timestep,
     provenance=f'{source.provenance}; initial states spread by {_SPREAD.value}',
-    versions=recording.versions(),
+    versions={} if source.loaded else recording.versions(),
     seed=_SEED.value,
   )
   demonstrations.save(_OUTPUT.value, metadata, episodes)
@@ -75,8 +83,29 @@ def main() -> None:
   )
 
 
+def _make_environment(source):
+  if source.loaded is None:
+    return environments.make_environment(source.task, source.action_repeat)
+  expected = '0 on device, where initial states are drawn by the simulation alone'
+  errors.check(not _SPREAD.value, '--spread', _SPREAD.value, expected)
+  factory = source.loaded.description['config']['environment']
+  return environments.make_on_device(source.task, source.action_repeat, _EPISODES.value, factory)
+
+
+def _record_on_device(loaded, environment):
+  """The first episode of each environment."""
+  for trajectory in acting_on_device.rollout(
+    loaded.policy, loaded.params, environment, _SEED.value
+  ):
+    if trajectory:
+      states = np.zeros((len(trajectory.observations), 0))
+      yield types.Demonstration(trajectory, states, {})
+
+
 def _attempts(source, environment):
   """A context with the episodes to choose from, recorded here or in several processes."""
+  if source.loaded:
+    return contextlib.nullcontext(_record_on_device(source.loaded, environment))
   processes = _PROCESSES.value or len(os.sched_getaffinity(0))
   if not _DEMONSTRATOR.value or processes == 1:
     attempts = recording.attempts(source.demonstrator, environment, _SEED.value, _SPREAD.value)
@@ -106,7 +135,9 @@ def _trained() -> _Source:
   loaded = evaluation.load(_CHECKPOINT.value, _TASK.value)
   task, trained = loaded.description['task'], loaded.description['action_repeat']
   factory = loaded.description['config']['environment']
-  errors.check(not factory, 'checkpoint environment', repr(factory), "a task of dm_control's suite")
+  on_device = loaded.description['config']['actors']['placement'] == 'device'
+  replayable = on_device or not factory
+  errors.check(replayable, 'checkpoint environment', repr(factory), "a task of dm_control's suite")
   act = lambda observations: loaded.policy(loaded.params, jax.random.key(0), observations)
   provenance = (
     f'{loaded.description["agent"]}, deterministic, after {loaded.counters["env_steps"]} env'
@@ -114,7 +145,8 @@ def _trained() -> _Source:
     f' {_fingerprint(loaded.params)}'
   )
   demonstrator = demonstrators.Demonstrator(lambda environment, rng: act)
-  return _Source(demonstrator, task, _ACTION_REPEAT.value or trained, provenance)
+  repeat = _ACTION_REPEAT.value or trained
+  return _Source(demonstrator, task, repeat, provenance, loaded if on_device else None)
 
 
 def _fingerprint(params) -> str:

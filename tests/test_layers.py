@@ -12,7 +12,7 @@ _ROOT = pathlib.Path(eimitate.__file__).parent
 # Each part may import the parts named with it, and itself; anything else is an upward import.
 _BASE = {'errors', 'configuration', 'types'}
 _PURE = _BASE | {'networks', 'ops'}
-_HOST = {'parallel', 'logs', 'checkpoints', 'acting'}
+_HOST = {'parallel', 'logs', 'checkpoints', 'acting', 'acting_on_device'}
 _ABOVE = {'agents', 'environments', 'demonstrations', 'replay', 'evaluation', 'runs'}
 _ALLOWED = {
   'errors': set(),
@@ -30,6 +30,7 @@ _ALLOWED = {
   'logs': _BASE,
   'checkpoints': _BASE,
   'acting': _BASE,
+  'acting_on_device': _BASE | {'environments', 'parallel', 'replay'},
   'tracking': _BASE | {'rewards', 'environments', 'demonstrations', 'runs'},
   'inputs': _PURE | _ABOVE | {'tracking'},
   'states': _BASE | _HOST | {'runs', 'evaluation'},

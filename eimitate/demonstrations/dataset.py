@@ -19,6 +19,7 @@ import zipfile
 
 import numpy as np
 
+from eimitate import environments
 from eimitate import errors
 from eimitate import types
 from eimitate.demonstrations import schema
@@ -74,7 +75,7 @@ def shipped_path(task: str, action_repeat: int = 0) -> pathlib.Path:
     InputError: if it ships none.
   """
   folder = pathlib.Path(__file__).parent / 'data'
-  name = task.replace('/', '_')
+  name = environments.counterpart(task).replace('/', '_')
   path = folder / f'{name}_x{action_repeat}.npz'
   path = path if path.is_file() else folder / f'{name}.npz'
   shipped = ', '.join(sorted(file.stem for file in folder.glob('*.npz')))
@@ -163,7 +164,8 @@ def check_matches(
     needs_actions: whether demonstrations without actions are refused too.
   """
   metadata = dataset.metadata
-  errors.check(metadata.task == task, 'demonstrations task', repr(metadata.task), repr(task))
+  same = environments.counterpart(metadata.task) == environments.counterpart(task)
+  errors.check(same, 'demonstrations task', repr(metadata.task), repr(task))
   errors.check(
     metadata.action_repeat == action_repeat,
     'action repeat',

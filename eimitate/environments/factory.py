@@ -8,8 +8,12 @@ import numpy as np
 from eimitate import errors
 from eimitate import types
 from eimitate.environments import gl
+from eimitate.environments import on_device
 from eimitate.environments import tasks
 from eimitate.environments.canonical import Canonical
+
+
+_PROGRAMS = ('brax/', 'playground/')
 
 
 def make_environment(
@@ -34,6 +38,8 @@ def make_environment(
     expected = "0: frames are drawn of the library's own environments only"
     errors.check(not frame_size, 'config.frame_size', frame_size, expected)
     return Canonical(_import_factory(factory)(), action_repeat)
+  program = task.startswith(_PROGRAMS)
+  errors.check(not program, 'config.actors.placement', "'host'", f"'device' for {task}")
   if frame_size:
     gl.prepare()
   # dm_control takes a second to import, and the pure half of the library never needs it.
@@ -44,6 +50,37 @@ def make_environment(
   from eimitate.environments import suite
 
   return suite.SuiteEnvironment(task, action_repeat, frame_size)
+
+
+def make_on_device(
+  task: str, action_repeat: int, count: int, factory: str = '', frame_size: int = 0
+) -> on_device.OnDevice:
+  """Builds `count` environments as one jax program.
+
+  Args:
+    task: `brax/NAME`, `brax/NAME/BACKEND`, `playground/NAME`, or the name under which a factory's
+      runs go.
+    action_repeat: environment steps per action.
+    count: how many.
+    factory: empty, or `module:function`, a function without arguments that returns an
+      `on_device.Simulation`.
+    frame_size: 0; frames are drawn on the host.
+
+  Raises:
+    InputError: on an unknown task, a package that is missing or a factory that cannot be called.
+  """
+  errors.check(not frame_size, 'config.frame_size', frame_size, '0 with actors on device')
+  if factory:
+    simulation = _import_factory(factory)()
+    good = isinstance(simulation, on_device.Simulation)
+    found, expected = f'{factory!r} making {type(simulation).__name__}', 'on_device.Simulation'
+    errors.check(good, 'config.environment', found, expected)
+    return on_device.OnDevice(simulation, action_repeat, count)
+  program = task.startswith(_PROGRAMS)
+  errors.check(program, 'config.actors.placement', "'device'", f"'host' for {task}")
+  from eimitate.environments import brax
+
+  return on_device.OnDevice(brax.make_simulation(task), action_repeat, count)
 
 
 def resolve_action_repeat(
@@ -60,8 +97,12 @@ def expert_return(task: str, frame_size: int = 0) -> float:
   return known.expert_return if known else 0.0
 
 
-def environment_spec(environment: dm_env.Environment, stack: int = 1) -> types.EnvironmentSpec:
+def environment_spec(
+  environment: dm_env.Environment | on_device.OnDevice, stack: int = 1
+) -> types.EnvironmentSpec:
   """The sizes that an agent needs; `stack` frames are seen at once where frames are observed."""
+  if isinstance(environment, on_device.OnDevice):
+    return environment.spec
   observed, actions = environment.observation_spec(), environment.action_spec().shape[0]
   if observed.dtype == np.uint8:
     return types.EnvironmentSpec(0, actions, frame=observed.shape, stack=stack)

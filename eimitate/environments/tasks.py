@@ -30,6 +30,45 @@ _FROM_FRAMES: Mapping[str, Task] = {'walker/walk': Task(2, 873.5)}
 JACO = 'jaco/stack'
 
 
+# What mujoco_playground calls the suite's tasks.
+COUNTERPARTS: Mapping[str, str] = {
+  f'playground/{name}': task
+  for name, task in {
+    'AcrobotSwingup': 'acrobot/swingup',
+    'AcrobotSwingupSparse': 'acrobot/swingup_sparse',
+    'BallInCup': 'ball_in_cup/catch',
+    'CartpoleBalance': 'cartpole/balance',
+    'CartpoleBalanceSparse': 'cartpole/balance_sparse',
+    'CartpoleSwingup': 'cartpole/swingup',
+    'CartpoleSwingupSparse': 'cartpole/swingup_sparse',
+    'CheetahRun': 'cheetah/run',
+    'FingerSpin': 'finger/spin',
+    'FingerTurnEasy': 'finger/turn_easy',
+    'FingerTurnHard': 'finger/turn_hard',
+    'FishSwim': 'fish/swim',
+    'HopperHop': 'hopper/hop',
+    'HopperStand': 'hopper/stand',
+    'HumanoidRun': 'humanoid/run',
+    'HumanoidStand': 'humanoid/stand',
+    'HumanoidWalk': 'humanoid/walk',
+    'PendulumSwingup': 'pendulum/swingup',
+    'PointMass': 'point_mass/easy',
+    'ReacherEasy': 'reacher/easy',
+    'ReacherHard': 'reacher/hard',
+    'SwimmerSwimmer6': 'swimmer/swimmer6',
+    'WalkerRun': 'walker/run',
+    'WalkerStand': 'walker/stand',
+    'WalkerWalk': 'walker/walk',
+  }.items()
+}
+
+
+def counterpart(task: str) -> str:
+  """The suite's task that `task` is, in another simulator or itself."""
+  return COUNTERPARTS.get(task, task)
+
+
 def find(task: str, frames: bool) -> Task | None:
   """The paper's settings of `domain/task`, if it has that task."""
+  task = counterpart(task)
   return _FROM_FRAMES.get(task, TASKS.get(task)) if frames else TASKS.get(task)

@@ -1,0 +1,51 @@
+"""playground's tasks observe what dm_control's own do."""
+
+import importlib.util
+
+import mujoco
+from mujoco import mjx
+import numpy as np
+import pytest
+
+from eimitate import environments
+from eimitate.environments import brax
+from eimitate.environments import suite
+from eimitate.environments import tasks
+
+pytestmark = pytest.mark.skipif(
+  importlib.util.find_spec('mujoco_playground') is None,
+  reason='playground is an extra: pip install --no-deps playground==0.2.0',
+)
+
+
+def test_every_task_has_its_counterpart():
+  from mujoco_playground._src import dm_control_suite
+
+  names = {name.removeprefix('playground/') for name in tasks.COUNTERPARTS}
+  assert names == set(dm_control_suite.ALL_ENVS)
+  known = {f'{domain}/{name}' for domain, name in suite.suite.ALL_TASKS}
+  assert set(tasks.COUNTERPARTS.values()) <= known
+  assert environments.counterpart('playground/BallInCup') == 'ball_in_cup/catch'
+  assert environments.resolve_action_repeat('playground/CartpoleSwingup', 0) == 8
+  assert environments.expert_return('playground/WalkerWalk') == 865.6
+
+
+@pytest.mark.parametrize('name', ['WalkerWalk', 'PendulumSwingup', 'ReacherEasy', 'FishSwim'])
+def test_observes_what_the_suite_observes(name):
+  task = f'playground/{name}'
+  theirs = brax.load_playground(task)
+  ours = suite.SuiteEnvironment(environments.counterpart(task), 1)
+  ours.seed(3)
+  ours.reset()
+  physics = ours._suite.physics
+  physics.data.qvel[:] = np.random.default_rng(0).normal(size=physics.model.nv)
+  mujoco.mj_forward(physics.model.ptr, physics.data.ptr)
+  data = mujoco.MjData(theirs.mj_model)
+  data.qpos[:], data.qvel[:] = physics.data.qpos, physics.data.qvel
+  if theirs.mj_model.nmocap:
+    data.mocap_pos[0] = physics.named.model.geom_pos['target']
+  mujoco.mj_forward(theirs.mj_model, data)
+  observed = brax.observe_as_suite(
+    task, theirs, mjx.put_data(theirs.mj_model, data, impl='jax'), {}
+  )
+  np.testing.assert_allclose(observed, ours.observe(), atol=2e-5)
