@@ -47,6 +47,6 @@ class SuiteEnvironment(Simulated):
     if not self._begun:  # What a task keeps besides the simulation, it makes on its first reset.
       self._environment.reset()
       self._begun = True
-    # Otherwise no episode of the task's own is drawn: that takes twenty times as long as the rest.
+    # Otherwise no episode of the task's own is drawn, which takes three times as long as the rest.
     environment = self._environment
     environment._step_count, environment._reset_next_step = 0, False  # pylint: disable=protected-access
