@@ -102,7 +102,10 @@ def load(run: runs.Run) -> Inputs:
 
 def _load_tracking(run: runs.Run, make: Callable[[], Any]) -> Inputs:
   """Environments that follow the demonstrations, and maybe some that perform the task."""
-  config, first = run.config, make()
+  config, placement = run.config, run.config.actors.placement
+  expected = "'host': only there demonstrations are followed"
+  errors.check(placement == 'host', 'config.actors.placement', repr(placement), expected)
+  first = make()
   dataset, unseen = _load_to_follow(run, first)
   demonstrated = [following.demonstrated(first, episode) for episode in dataset.episodes]
   parts = tracking.make_parts(config.tracking, demonstrated)

@@ -138,6 +138,11 @@ def test_parts_that_are_not_observed(path, tmp_path, field, text, match):
   _refused(tmp_path, _run(path, **{f'tracking__{field}': text}), match)
 
 
+def test_demonstrations_are_followed_on_the_host(path, tmp_path):
+  match = "placement: found 'device', expected 'host'"
+  _refused(tmp_path, _run(path, actors__placement='device'), match)
+
+
 def test_some_actor_must_follow(path, tmp_path):
   _refused(tmp_path, _run(path, tracking__task_actors=3), 'task_actors: found 3, expected fewer')
 
