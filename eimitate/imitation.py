@@ -16,6 +16,12 @@ from eimitate import types
 from eimitate.demonstrations import dataset as dataset_lib
 from eimitate.rewards import tracking as rewards
 
+# From demonstrations to what acts, for one episode of each.
+MakeAct = Callable[[Sequence[types.Demonstration]], Callable[[np.ndarray], np.ndarray]]
+
+# Demonstrations followed at a time.
+_BATCH = 20
+
 # Standard deviation of the noise on the actions of open-loop replay: 5% of their range.
 REPLAY_NOISE = 0.1
 
@@ -55,16 +61,22 @@ def evaluate(loaded: evaluation.Loaded, path: str | os.PathLike) -> dict[str, An
 
     dataset = frames.with_frames(dataset, config['frame_size'])
   parts = {name: rewards.Part(*values) for name, values in description['tracking'].items()}
-  evaluators = tracking.make_evaluators(make, parts, config['tracking']['cutoff'], dataset.episodes)
+  made = [first, *(make() for _ in dataset.episodes[1:_BATCH])]
+  batches = [dataset.episodes[i : i + _BATCH] for i in range(0, len(dataset.episodes), _BATCH)]
 
-  def measure(act):
-    seeds = range(len(evaluators))
-    trajectories = acting.collect_episodes(act, evaluators, seeds).trajectories
-    return [tracking.imitation(*pair) for pair in zip(trajectories, dataset.episodes)]
+  def measure(make_act):
+    results = []
+    for batch in batches:
+      cutoff = config['tracking']['cutoff']
+      evaluators = tracking.make_evaluators(made[: len(batch)], parts, cutoff, batch)
+      seeds = range(len(batch))
+      trajectories = acting.collect_episodes(make_act(batch), evaluators, seeds).trajectories
+      results += [tracking.imitation(*pair) for pair in zip(trajectories, batch)]
+    return results
 
-  key = jax.random.key(0)
-  results = measure(lambda seen: np.asarray(loaded.policy(loaded.params, key, seen)))
-  others = baselines(dataset.episodes, first.action_spec().shape[0])
+  policy = lambda seen: np.asarray(loaded.policy(loaded.params, jax.random.key(0), seen))
+  results = measure(lambda batch: policy)
+  others = baselines(first.action_spec().shape[0], dataset.has_actions)
   return {
     'task': task,
     'agent': description['agent'],
@@ -77,28 +89,23 @@ def evaluate(loaded: evaluation.Loaded, path: str | os.PathLike) -> dict[str, An
   }
 
 
-def baselines(
-  episodes: Sequence[types.Demonstration], action_size: int
-) -> dict[str, Callable[[np.ndarray], np.ndarray]]:
-  """What imitation is compared with, as acting functions for one use each.
+def baselines(action_size: int, actions_known: bool) -> dict[str, MakeAct]:
+  """What imitation is compared with, from demonstrations to what acts in their place.
 
   `zero_action`; and, where the demonstrations' actions are known, `noisy_replay`: those, open loop,
   with normal noise of standard deviation `REPLAY_NOISE`.
   """
-  named: dict[str, Callable[[np.ndarray], np.ndarray]] = {
-    'zero_action': lambda observations: np.zeros((len(observations), action_size))
-  }
-  if episodes[0].trajectory.actions.shape[1]:
-    named['noisy_replay'] = _replay(episodes, np.random.default_rng(0))
+  still = lambda observations: np.zeros((len(observations), action_size))
+  named: dict[str, MakeAct] = {'zero_action': lambda batch: still}
+  if actions_known:
+    named['noisy_replay'] = _replay
   return named
 
 
-def _replay(episodes, rng):
-  actions = [episode.trajectory.actions for episode in episodes]
+def _replay(batch):
+  actions, rng = [episode.trajectory.actions for episode in batch], np.random.default_rng(0)
   padded = np.zeros((max(map(len, actions)), len(actions), actions[0].shape[1]))
   for i, taken in enumerate(actions):
     padded[: len(taken), i] = taken
-  steps = iter(padded)
-  return lambda observations: np.clip(
-    next(steps) + REPLAY_NOISE * rng.normal(size=padded.shape[1:]), -1, 1
-  )
+  noisy = iter(np.clip(padded + REPLAY_NOISE * rng.normal(size=padded.shape), -1, 1))
+  return lambda observations: next(noisy)

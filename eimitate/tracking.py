@@ -141,21 +141,23 @@ def make_actors(
 
 
 def make_evaluators(
-  make: Callable[[], Any],
+  made: Sequence[Any],
   parts: Mapping[str, rewards.Part],
   cutoff: float,
   episodes: Sequence[types.Demonstration],
 ) -> list[environments.Follow]:
-  """An environment for each demonstration, followed from its beginning to its end.
+  """Demonstrations that are each followed from beginning to end, whatever is lost.
 
   Args:
-    make: an environment.
+    made: environments, one for each demonstration.
     parts, cutoff: see `rewards.tracking`.
     episodes: the demonstrations, with features observed or frames drawn.
   """
-  rules, first = environments.Rules(parts, cutoff, ends_when_lost=False), make()
-  shown = [environments.demonstrated(first, episode) for episode in episodes]
-  return [environments.Follow(make(), [demonstrated], rules) for demonstrated in shown]
+  rules = environments.Rules(parts, cutoff, ends_when_lost=False)
+  return [
+    environments.Follow(environment, [environments.demonstrated(environment, episode)], rules)
+    for environment, episode in zip(made, episodes, strict=True)
+  ]
 
 
 def make_evaluation(
@@ -175,7 +177,7 @@ def make_evaluation(
   """
   unseen, seen = unseen[: config.evaluated], seen[: config.evaluated]
   followed = [*unseen, *seen]
-  made = make_evaluators(make, parts, config.cutoff, followed)
+  made = make_evaluators([make() for _ in followed], parts, config.cutoff, followed)
   performers = [environments.Perform(make(), []) for _ in range(performances)]
 
   def summarise(trajectories):
