@@ -16,6 +16,7 @@ from eimitate import checkpoints as checkpoints_lib
 from eimitate import configuration
 from eimitate import environments as environments_lib
 from eimitate import errors
+from eimitate import logs
 from eimitate import types
 
 AGENTS = {
@@ -170,50 +171,70 @@ def interquartile(runs: Sequence[Sequence[float]], resamples: int = 2000) -> dic
   return {'iqm_return': iqm(runs), 'iqm_low': float(low), 'iqm_high': float(high)}
 
 
-def evaluate(loaded: Loaded, episodes: int, task: str = '') -> dict[str, Any]:
-  """Greedy episodes in the environment that the agent was trained in.
+def environments_of(loaded: Loaded, count: int, task: str = '') -> list | environments_lib.OnDevice:
+  """As many of the environment that the agent was trained in.
 
   Args:
     loaded: the agent.
-    episodes: how many.
+    count: how many.
     task: another one of dm_control's suite, with the same observations and actions, instead.
-
-  Returns:
-    What `experiments/evaluate.py` writes as JSON.
 
   Raises:
     InputError: if there is no such task, or its observations or actions have another size.
   """
   description = loaded.description
   config, repeat = description['config'], description['action_repeat']
-  if task:
-    environments: Any = make_environments(task, repeat, '', config['frame_size'], episodes)
-    _check_sizes(task, environments_lib.environment_spec(environments[0]), description)
-  else:
-    environments = make_environments(
+  if not task:
+    return make_environments(
       description['task'],
       repeat,
       config['environment'],
       config['frame_size'],
-      episodes,
+      count,
       config['actors']['placement'],
     )
-  stack = description['environment_spec']['stack']
+  environments: Any = make_environments(task, repeat, '', config['frame_size'], count)
+  spec = environments_lib.environment_spec(environments[0])
+  for name in ('observation_size', 'action_size'):
+    found, expected = getattr(spec, name), description['environment_spec'][name]
+    errors.check(found == expected, f'{name} of {task}', found, f"the checkpoint's {expected}")
+  return environments
+
+
+def evaluate(loaded: Loaded, environments: Sequence | environments_lib.OnDevice) -> dict[str, Any]:
+  """One greedy episode in each environment, always from the same initial states.
+
+  Returns:
+    The checkpoint's seed and steps, and its returns.
+  """
+  stack = loaded.description['environment_spec']['stack']
   returns = task_returns(rollout(loaded.policy, loaded.params, environments, stack))
   return {
-    'task': task or description['task'],
-    'agent': description['agent'],
-    'agent_steps': loaded.counters['agent_steps'],
-    'env_steps': loaded.counters['env_steps'],
-    'updates': loaded.counters['updates'],
-    **summarise(returns, description['expert_return']),
-    **interquartile([returns]),
-    'expert_return': description['expert_return'],
+    'seed': loaded.description['seed'],
+    **{name: loaded.counters[name] for name in logs.COUNTERS},
+    'mean_return': float(np.mean(returns)),
     'returns': returns,
   }
 
 
-def _check_sizes(task, spec, description):
-  for name in ('observation_size', 'action_size'):
-    found, expected = getattr(spec, name), description['environment_spec'][name]
-    errors.check(found == expected, f'{name} of {task}', found, f"the checkpoint's {expected}")
+def summarise_runs(
+  returns: Sequence[Sequence[float]], expert_return: float
+) -> dict[str, dict[str, float]]:
+  """Returns of several runs' episodes as a table.
+
+  Args:
+    returns: of every run's episodes.
+    expert_return: what they are compared with, 0 if unknown.
+
+  Returns:
+    `return`, mean, std and min over all episodes, and `interquartile`'s; where an expert's return
+    is known, the same divided by it, `fraction_of_expert`.
+  """
+  together = np.concatenate(returns)
+  raw = {'mean': together.mean(), 'std': together.std(), 'min': together.min()}
+  raw = {name: float(value) for name, value in raw.items()}
+  raw |= {name.removesuffix('_return'): x for name, x in interquartile(returns).items()}
+  if not expert_return:
+    return {'return': raw}
+  fractions = {name: value / expert_return for name, value in raw.items()}
+  return {'return': raw, 'fraction_of_expert': fractions}

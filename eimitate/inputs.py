@@ -4,8 +4,6 @@ from collections.abc import Callable, Mapping, Sequence
 import functools
 from typing import Any, NamedTuple
 
-import jax.numpy as jnp
-
 from eimitate import configuration
 from eimitate import environments as environments_lib
 from eimitate import errors
@@ -178,8 +176,4 @@ def demonstrations_replay(inputs: Inputs) -> episodes.Replay | None:
   """All the demonstrations' episodes in a replay that just holds them."""
   if inputs.dataset is None or inputs.parts:  # To follow them is all that is done with them.
     return None
-  rows = [episodes.to_rows(episode.trajectory) for episode in inputs.dataset.episodes]
-  replay = episodes.init(inputs.spec, sum(len(x.reward) for x in rows))
-  for episode_rows in rows:
-    replay = episodes.add(replay, episode_rows, jnp.int32(len(episode_rows.reward)))
-  return replay
+  return episodes.of(inputs.spec, [episode.trajectory for episode in inputs.dataset.episodes])

@@ -6,6 +6,7 @@ stop after any of them and go on from there as if it had not.
 """
 
 from collections.abc import Callable, Mapping
+import functools
 import math
 import os
 import pathlib
@@ -28,6 +29,13 @@ from eimitate import runs
 from eimitate import states
 from eimitate import types
 from eimitate.replay import episodes
+
+
+# What runs once per evaluation takes half the time to compile if it may be a little slower.
+_QUICK_TO_COMPILE = {
+  'xla_backend_optimization_level': 0,
+  'xla_llvm_disable_expensive_passes': True,
+}
 
 
 def train(
@@ -142,6 +150,8 @@ class _Parts:
       act = jax.jit(once(agent.act))
       self._collect = acting.on_host(act, inputs.environments, inputs.spec.stack)
     self._act_greedily = jax.jit(agent.act_greedily)
+    diagnosis = functools.partial(_diagnose_shard, agent)
+    self._diagnosis = jax.jit(diagnosis, compiler_options=_QUICK_TO_COMPILE)
     self._demonstrations = placement.replicate(inputs_lib.demonstrations_replay(inputs))
 
   def calls_due(self, state: states.State) -> int:
@@ -208,6 +218,7 @@ class _Parts:
       self._act_greedily, params, self._inputs.evaluators, self._inputs.spec.stack
     )
     result = self._inputs.summarise(trajectories)
+    self._diagnose(state, [trajectory for trajectory in trajectories if trajectory])
     self._logger.write(state.counters, {f'eval/{name}': value for name, value in result.items()})
     seconds = time.perf_counter() - started
     self._logger.write_timing(state.counters, {'time/evaluation_seconds': seconds})
@@ -240,6 +251,20 @@ class _Parts:
     mean_return = float(totals['returns']) / len(self._inputs.environments)
     state = state._replace(learner=learner, replay=replay)
     return state, int(totals['agent_steps']), mean_return, int(totals['failures'])
+
+  def _diagnose(self, state, trajectories):
+    """Writes what the agent says of itself, by one device's share of the replay."""
+    counters, inputs = state.counters, self._inputs
+    if self._agent.diagnose is None or counters['episodes'] < self._devices:
+      return
+    capacity = self._run.config.evaluation.episodes * (inputs.longest + 1)
+    evaluated = episodes.of(inputs.spec, trajectories, capacity)
+    # Drawn alike at every evaluation of every run, so that nothing else depends on it.
+    learner, shard, demonstrations = parallel.first_copy(
+      (state.learner, state.replay, self._demonstrations)
+    )
+    metrics = self._diagnosis(learner, jax.random.key(0), shard, demonstrations, evaluated)
+    self._logger.write(counters, jax.device_get(metrics))
 
   def _push(self, replay, trajectories, first):
     """Adds episodes, dealt to the shards in turn by their number."""
@@ -279,6 +304,12 @@ def many_updates(agent: types.Agent, count: int):
     return learner, replay, jax.tree.map(lambda x: x.mean(0), metrics)
 
   return update
+
+
+def _diagnose_shard(agent, learner, rng_key, shard, demonstrations, evaluated):
+  """`shard` keeps the axis of devices, at length 1, so that it need not be copied."""
+  replay = jax.tree.map(lambda x: x[0], shard)
+  return agent.diagnose(learner, rng_key, replay, demonstrations, evaluated)
 
 
 def _episode_seed(seed: int, episode: int) -> int:

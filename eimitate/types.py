@@ -140,6 +140,9 @@ class Agent(NamedTuple):
     out, padded; a count of 0 adds nothing.
   reshard: `(replays [D, ...], like [E, ...]) -> replays [E, ...]`, on the host: what `D` devices
     had in their replays, for `E` devices that have empty ones.
+  diagnose: `(state, rng_key, replay, demonstrations, evaluated) -> metrics`, what a person asks of
+    an agent at evaluation, where it offers that; `evaluated` is an `episodes.Replay` of the
+    evaluation's episodes. It changes nothing.
   """
 
   init: Callable[..., Any]
@@ -150,3 +153,4 @@ class Agent(NamedTuple):
   init_replay: Callable[[int], Any]
   add: Callable[[Any, Any, jax.Array], Any]
   reshard: Callable[[Any, Any], Any]
+  diagnose: Callable[..., Metrics] | None = None

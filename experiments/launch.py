@@ -3,6 +3,7 @@
 from collections.abc import Callable
 import dataclasses
 import signal
+import sys
 import time
 from typing import Any
 
@@ -14,7 +15,7 @@ from eimitate import parallel
 from eimitate import runs
 from eimitate import training
 from experiments import command_line
-from experiments import learning_curves
+from experiments.figures import curves
 
 TASK = flags.DEFINE_string('task', 'cartpole/swingup', 'domain/task of the dm_control suite.')
 PRESET = flags.DEFINE_string('preset', 'state', 'What is observed: state or image.')
@@ -58,7 +59,7 @@ def launch(agent: str, config: Any, name: str, presets: tuple[str, ...] = ('stat
     _train(run, workdir, should_stop)
     done.append(workdir)
   if seeds:
-    learning_curves.draw(done, f'{base}/learning_curves.png')
+    _draw(done, f'{base}/learning_curves.png')
     print(f'{base}/learning_curves.png')
   if should_stop():
     print('Stopped and saved: the same command goes on from here.')
@@ -67,12 +68,17 @@ def launch(agent: str, config: Any, name: str, presets: tuple[str, ...] = ('stat
 def _train(run, workdir, should_stop):
   started = time.time()
   result = training.train(run, workdir, should_stop)
-  learning_curves.draw([workdir], f'{workdir}/learning_curve.png')
+  _draw([workdir], f'{workdir}/learning_curve.png')
   line = f'{run.task}, seed {run.seed}: return {result["mean_return"]:.1f}'
   if 'fraction_of_expert' in result:
     line += f', {result["fraction_of_expert"]:.3f} of the expert'
   print(f'{line}, {time.time() - started:.0f} s')
   print(f'{workdir}: checkpoints/, metrics.jsonl, timing.jsonl, tensorboard/, learning_curve.png')
+
+
+def _draw(workdirs, output):
+  for note in curves.draw_workdirs(workdirs, output):
+    print(f'note: {note}', file=sys.stderr)
 
 
 def _parse_seeds(texts: list[str]) -> list[int]:

@@ -27,6 +27,10 @@ _FACTORY = 'tests.environments.fakes:make'
 
 @pytest.fixture(name='data', scope='module')
 def _data(tmp_path_factory):
+  return write_demonstrations(tmp_path_factory.mktemp('data') / 'point.npz')
+
+
+def write_demonstrations(path):
   """Demonstrations of the point mass: it is pushed towards the middle."""
   environment = environments.make_environment('point', 1, _FACTORY)
   act = lambda observations: np.clip(-observations[:, :1], -1, 1)
@@ -35,13 +39,12 @@ def _data(tmp_path_factory):
     [trajectory], _ = acting.collect_episodes(act, [environment], [seed])
     states = np.zeros((len(trajectory.observations), 1))
     episodes.append(types.Demonstration(trajectory, states, {}))
-  path = tmp_path_factory.mktemp('data') / 'point.npz'
   metadata = demonstrations.Metadata('point', 1, 1.0, 'a test', {}, 0)
   demonstrations.save(path, metadata, episodes)
   return str(path)
 
 
-def _run(data, seed=0, agent=None, **overrides):
+def small_run(data, seed=0, agent=None, **overrides):
   settings = {
     'agent_steps': 120,
     'updates_per_agent_step': 0.5,
@@ -62,7 +65,7 @@ def _run(data, seed=0, agent=None, **overrides):
 @pytest.fixture(name='trained', scope='module')
 def _trained(data, tmp_path_factory):
   workdir = tmp_path_factory.mktemp('trained') / 'run'
-  result = training.train(_run(data), workdir)
+  result = training.train(small_run(data), workdir)
   return workdir, result
 
 
@@ -81,12 +84,24 @@ def test_files_and_counters(trained):
   assert list((workdir / 'tensorboard').iterdir())
 
 
+def test_diagnostics_at_every_evaluation_with_data(trained):
+  rows = [row for row in logs.read(trained[0] / 'metrics.jsonl') if 'search/improvement' in row]
+  assert [row['agent_steps'] for row in rows] == [40, 80, 120]
+  names = set(rows[0]) - set(logs.COUNTERS)
+  assert {name.partition('/')[0] for name in names} == {
+    'discriminator', 'gradient', 'model', 'policy', 'search', 'value',
+  }  # fmt: skip
+  documented = (pathlib.Path(__file__).parents[1] / 'README.md').read_text()
+  families = {name.rstrip('0123456789') for name in names if not name.startswith('gradient/')}
+  assert all(f'`{name}' in documented for name in families)
+
+
 def test_checkpoint_rebuilds_alone(trained):
   workdir, result = trained
   loaded = evaluation.load(workdir)
-  evaluated = evaluation.evaluate(loaded, 2)
+  evaluated = evaluation.evaluate(loaded, evaluation.environments_of(loaded, 2))
   assert evaluated['mean_return'] == pytest.approx(result['mean_return'])
-  assert evaluated['agent_steps'] == 120 and evaluated['task'] == 'point'
+  assert evaluated['agent_steps'] == 120 and evaluated['seed'] == 0
   steps = sorted(int(path.name) for path in (workdir / 'checkpoints').iterdir())
   assert steps == [80, 120]
   assert evaluation.load(workdir / 'checkpoints' / '80').counters['agent_steps'] == 80
@@ -113,9 +128,9 @@ def test_resuming_is_exact(data, trained, tmp_path):
   with pytest.MonkeyPatch.context() as patch:
     patch.setattr(training._Parts, 'log_round', _failing_after(training._Parts.log_round, 2))
     with pytest.raises(KeyboardInterrupt):
-      training.train(_run(data), broken)
+      training.train(small_run(data), broken)
   assert len(logs.read(broken / 'metrics.jsonl')) > 0
-  training.train(_run(data), broken)
+  training.train(small_run(data), broken)
   assert (broken / 'metrics.jsonl').read_bytes() == (workdir / 'metrics.jsonl').read_bytes()
 
 
@@ -136,10 +151,10 @@ def test_stopping_within_a_round_saves_and_is_exact(data, trained, tmp_path):
   # Each of the three rounds asks before it begins and before each of its 4 calls of 5 updates.
   for asked, expected in ((3, (40, 10)), (11, (120, 50))):
     left = iter(range(asked))
-    training.train(_run(data), stopped, lambda: next(left, None) is None)
+    training.train(small_run(data), stopped, lambda: next(left, None) is None)
     counters = evaluation.load(stopped).counters
     assert (counters['agent_steps'], counters['updates']) == expected
-  assert training.train(_run(data), stopped) == result
+  assert training.train(small_run(data), stopped) == result
   assert (stopped / 'metrics.jsonl').read_bytes() == (workdir / 'metrics.jsonl').read_bytes()
 
 
@@ -182,7 +197,7 @@ def test_a_run_goes_on_from_the_last_whole_checkpoint(data, trained, tmp_path):
   with pytest.MonkeyPatch.context() as patch:
     said = []
     patch.setattr('logging.warning', lambda message, *arguments: said.append(message % arguments))
-    training.train(_run(data), workdir)
+    training.train(small_run(data), workdir)
   assert len(said) == 1 and 'step 120' in said[0] and 'trying the one before' in said[0]
   before = (trained[0] / 'metrics.jsonl').read_bytes()
   assert (workdir / 'metrics.jsonl').read_bytes() == before
@@ -196,7 +211,7 @@ def test_going_on_with_other_numbers_of_devices(data, tmp_path, backend):
     for asked, devices in ((2, 4), (3, 2), (4, 1), (100, 4)):
       left = iter(range(asked))
       settings = {'parallel.devices': devices, 'parallel.backend': backend}
-      training.train(_run(data, **settings), workdir, lambda: next(left, None) is None)
+      training.train(small_run(data, **settings), workdir, lambda: next(left, None) is None)
   assert said == [(2, 4), (1, 2), (4, 1)]
   counters = evaluation.load(workdir).counters
   assert (counters['agent_steps'], counters['updates']) == (120, 60)
@@ -205,16 +220,18 @@ def test_going_on_with_other_numbers_of_devices(data, tmp_path, backend):
 def test_starting_from_another_runs_parameters(data, trained, tmp_path):
   workdir, _ = trained
   settings = {'init_from': str(workdir), 'agent_steps': 40, 'updates_per_agent_step': 0.01}
-  training.train(_run(data, seed=5, **settings), tmp_path / 'run')
+  training.train(small_run(data, seed=5, **settings), tmp_path / 'run')
   first, last = evaluation.load(tmp_path / 'run').params, evaluation.load(workdir).params
-  gone = _run(data, seed=5, **(settings | {'init_from': str(tmp_path / 'gone')}))
+  gone = small_run(data, seed=5, **(settings | {'init_from': str(tmp_path / 'gone')}))
   with pytest.raises(ValueError, match='checkpoint: found no checkpoint in'):
     training.train(gone, tmp_path / 'other')
   jax.tree.map(np.testing.assert_array_equal, first, last)
 
 
 def test_starting_from_other_shapes_is_refused(data, trained, tmp_path):
-  run = _run(data, agent=learner_test.small(**{'networks.value': (7,)}), init_from=str(trained[0]))
+  run = small_run(
+    data, agent=learner_test.small(**{'networks.value': (7,)}), init_from=str(trained[0])
+  )
   with pytest.raises(ValueError, match=r'config.init_from: found parameters with .*value.*stored'):
     training.train(run, tmp_path / 'run')
   assert not (tmp_path / 'run').exists()
@@ -254,7 +271,7 @@ def test_the_best_checkpoint_stays(data, tmp_path):
 def test_a_finished_run_stays_as_it_is(data, trained):
   workdir, _ = trained
   before = (workdir / 'metrics.jsonl').read_bytes()
-  training.train(_run(data), workdir)
+  training.train(small_run(data), workdir)
   assert (workdir / 'metrics.jsonl').read_bytes() == before
 
 
@@ -269,7 +286,7 @@ def test_another_runs_workdir_is_refused(data, trained, overrides, seed, message
   workdir, _ = trained
   before = (workdir / 'metrics.jsonl').read_bytes()
   with pytest.raises(ValueError, match=f'workdir: found .*{message}.*expected the same settings'):
-    training.train(_run(data, seed=seed, **overrides), workdir)
+    training.train(small_run(data, seed=seed, **overrides), workdir)
   assert (workdir / 'metrics.jsonl').read_bytes() == before
 
 
@@ -293,21 +310,21 @@ def test_another_runs_workdir_is_refused(data, trained, overrides, seed, message
 def test_bad_input_writes_nothing(data, tmp_path, overrides, message):
   workdir = tmp_path / 'run'
   with pytest.raises(ValueError, match=message):
-    training.train(_run(data, **overrides), workdir)
+    training.train(small_run(data, **overrides), workdir)
   assert not workdir.exists()
 
 
 def test_a_strangers_folder_is_refused(data, tmp_path):
   (tmp_path / 'thesis.tex').write_text('years of work')
   with pytest.raises(ValueError, match='with files but no config.json, expected an empty one'):
-    training.train(_run(data), tmp_path)
+    training.train(small_run(data), tmp_path)
   assert [path.name for path in tmp_path.iterdir()] == ['thesis.tex']
 
 
 def test_not_finite_stops_the_run(data, tmp_path):
   agent = learner_test.small(**{'optimiser.learning_rate': 1e30})
   with pytest.raises(FloatingPointError, match='not finite after'):
-    training.train(_run(data, agent=agent), tmp_path / 'run')
+    training.train(small_run(data, agent=agent), tmp_path / 'run')
 
 
 @pytest.mark.parametrize('make', [lambda path: None, lambda path: path.mkdir()])
@@ -335,6 +352,17 @@ def test_interquartile_mean_and_its_interval():
   wide, narrow = (evaluation.interquartile([rng.normal(size=n)]) for n in (10, 1000))
   width = lambda found: found['iqm_high'] - found['iqm_low']
   assert 0 < 5 * width(narrow) < width(wide)
+
+
+def test_summary_of_runs():
+  summary = evaluation.summarise_runs([[0.0, 4.0], [8.0, 8.0]], 16.0)
+  raw = summary['return']
+  assert (raw['mean'], raw['min'], raw['iqm']) == (5.0, 0.0, 6.0)
+  assert raw['std'] == pytest.approx(np.std([0, 4, 8, 8]))
+  assert 4 <= raw['iqm_low'] < 6 < raw['iqm_high'] <= 8
+  fractions = summary['fraction_of_expert']
+  assert fractions == {name: value / 16 for name, value in raw.items()}
+  assert set(evaluation.summarise_runs([[1.0]], 0.0)) == {'return'}
 
 
 def test_temperature_schedule():
@@ -366,7 +394,7 @@ def test_frames_from_states_to_an_evaluated_checkpoint(tmp_path, monkeypatch):
   settings |= {'agent_steps': 125, 'evaluation.interval': 125, 'checkpoints.interval': 125}
   settings |= {'updates_per_agent_step': 0.04, 'evaluation.episodes': 1, 'actors.num': 1}
   agent = learner_test.small_image()
-  run = _run('', agent=agent, **settings, **{'parallel.devices': 1})
+  run = small_run('', agent=agent, **settings, **{'parallel.devices': 1})
   run = run._replace(task='cartpole/swingup')
   with pytest.raises(ValueError, match='config.stack: found 300, expected at most the 126 frames'):
     config = configuration.override(run.config, {'stack': 300})
@@ -377,4 +405,5 @@ def test_frames_from_states_to_an_evaluated_checkpoint(tmp_path, monkeypatch):
   assert loaded.counters['updates'] == 5
   means = loaded.params['statistics']['projector']
   assert any(float(jnp.abs(x).max()) > 0 for x in jax.tree.leaves(means))
-  assert evaluation.evaluate(loaded, 1)['mean_return'] == result['mean_return']
+  evaluated = evaluation.evaluate(loaded, evaluation.environments_of(loaded, 1))
+  assert evaluated['mean_return'] == result['mean_return']

@@ -81,7 +81,8 @@ def test_files_counters_and_evaluation_from_the_checkpoint(trained):
   assert [row['agent_steps'] for row in rows if 'eval/mean_return' in row] == [0, 40, 80, 120]
   collected = [row for row in rows if 'collect/mean_return' in row]
   assert len(collected) == 3 and all(0 < row['collect/mean_return'] <= 20 for row in collected)
-  evaluated = evaluation.evaluate(evaluation.load(workdir), 2)
+  loaded = evaluation.load(workdir)
+  evaluated = evaluation.evaluate(loaded, evaluation.environments_of(loaded, 2))
   assert evaluated['mean_return'] == pytest.approx(result['mean_return'], rel=1e-5)
 
 
@@ -183,7 +184,7 @@ def test_another_task_of_the_suite_must_fit(trained):
   with pytest.raises(
     ValueError, match='observation_size of cartpole/swingup: found 5, expected .*2'
   ):
-    evaluation.evaluate(evaluation.load(trained[0]), 1, 'cartpole/swingup')
+    evaluation.environments_of(evaluation.load(trained[0]), 1, 'cartpole/swingup')
 
 
 @pytest.mark.parametrize(

@@ -6,6 +6,7 @@ carries its episode's number, so a window never mixes two episodes, also after t
 around and half of an old episode is overwritten.
 """
 
+from collections.abc import Sequence
 from typing import NamedTuple
 
 import chex
@@ -76,6 +77,27 @@ def to_rows(trajectory: types.Trajectory) -> Rows:
     discount=last(np.asarray(trajectory.discounts, np.float32)),
     has_action=np.arange(length + 1) < length,
   )
+
+
+def of(
+  spec: types.EnvironmentSpec, trajectories: Sequence[types.Trajectory], capacity: int = 0
+) -> Replay:
+  """A ring that just holds these episodes, in order.
+
+  Args:
+    spec: of the environment.
+    trajectories: at least one.
+    capacity: of the ring, if more than they need.
+  """
+  all_rows = [to_rows(trajectory) for trajectory in trajectories]
+  lengths = [len(rows.reward) for rows in all_rows]
+  missing = max(capacity - sum(lengths), 0)
+  together = Rows(*(np.concatenate(parts) for parts in zip(*all_rows)))
+  chex.assert_shape(together.observation, (None, *spec.stored.shape))
+  rows = pad_rows(together, sum(lengths) + missing)
+  episode = np.repeat([*range(len(lengths)), -1], [*lengths, missing]).astype(np.int32)
+  cursor = sum(lengths) % len(episode)
+  return jax.tree.map(jnp.asarray, Replay(rows, episode, np.int32(cursor), np.int32(len(lengths))))
 
 
 def pad_rows(rows: Rows, length: int) -> Rows:

@@ -14,7 +14,9 @@ from eimitate.agents import efficient_imitate
 from eimitate.demonstrations import verification
 from experiments import command_line
 from experiments import floors
-from experiments import learning_curves
+from experiments.figures import film_strip
+from experiments.figures import sources
+from tests.experiments import test_notebooks as notebooks_test
 
 _SMALL = [
   '--config.agent_steps=250',
@@ -65,22 +67,57 @@ def test_train_writes_what_it_says(workdir):
 
 
 def test_evaluate(workdir, tmp_path):
-  output = tmp_path / 'result.json'
-  result = _process('evaluate', f'--checkpoint={workdir}', '--episodes=2', f'--json={output}')
+  output, step = tmp_path / 'result.json', workdir / 'checkpoints' / '250'
+  checkpoints = f'--checkpoint={workdir},{step}'
+  result = _process('evaluate', checkpoints, '--episodes=2', f'--json={output}')
   assert result.returncode == 0, result.stderr
   values = json.loads(output.read_text())
-  assert {
-    'mean_return',
-    'fraction_of_expert',
-    'returns',
-    'task',
-    'agent_steps',
-    'env_steps',
-  } <= set(values)
-  assert values['agent_steps'] == 250 and values['env_steps'] == 2000
-  assert len(values['returns']) == 2
+  assert values['task'] == 'cartpole/swingup' and values['episodes'] == 2
+  first, second = values['runs']
+  assert first['agent_steps'] == 250 and first['env_steps'] == 2000 and first['seed'] == 3
+  assert first['returns'] == second['returns'] and len(first['returns']) == 2
+  assert values['return']['mean'] == pytest.approx(first['mean_return'])
   expert = demonstrations.load(demonstrations.shipped_path('cartpole/swingup')).take(5).mean_return
-  assert values['fraction_of_expert'] == pytest.approx(values['mean_return'] / expert)
+  for name, value in values['return'].items():
+    assert values['fraction_of_expert'][name] == pytest.approx(value / expert)
+    assert name in result.stdout
+
+
+@pytest.mark.gl
+def test_a_video_beside_a_demonstration(workdir, tmp_path):
+  import imageio.v2 as imageio
+
+  output = tmp_path / 'shown.mp4'
+  flags = ['--episodes=1', f'--video={output}', '--speed=2']
+  result = _process('evaluate', f'--checkpoint={workdir}', *flags)
+  assert result.returncode == 0 and not result.stderr, result.stderr
+  with imageio.get_reader(output) as video:
+    frames, rate = [*video], video.get_meta_data()['fps']
+  assert len(frames) == 126 and frames[0].shape == (240, 480, 3)
+  assert rate == 25  # A step of the task takes 0.08 s.
+  still, moving = frames[0].astype(float), frames[60].astype(float)
+  left, right = (np.abs(still - moving)[:, half].max() for half in (slice(240), slice(240, 480)))
+  assert left > 50 and right > 50
+  assert [path.name for path in tmp_path.iterdir()] == ['shown.mp4']
+
+
+@pytest.mark.gl
+def test_a_film_strip(workdir, tmp_path):
+  arguments = [f'--sources={workdir}', f'--output={tmp_path / "strip.png"}']
+  result = _process('plot', '--figure=film_strip', *arguments)
+  assert result.returncode == 0 and not result.stderr, result.stderr
+  assert (tmp_path / 'strip.png').stat().st_size > 10_000
+  frames = [np.full((2, 2, 3), t, np.uint8) for t in range(101)]
+  assert [frame[0, 0, 0] for frame in film_strip.spaced(frames, 5)] == [0, 25, 50, 75, 100]
+
+
+@pytest.mark.gl
+def test_the_notebook_that_watches_a_checkpoint(workdir, tmp_path, monkeypatch):
+  names = {'CHECKPOINT': str(workdir), 'EPISODES': '1', 'VIDEO': str(tmp_path / 'shown.mp4')}
+  environment = {f'NOTEBOOK_{name}': value for name, value in names.items()}
+  shown = notebooks_test.run('watch_a_checkpoint', environment, tmp_path, monkeypatch)
+  assert 'data:video/mp4;base64' in shown and 'image/png' in shown
+  assert '250 agent steps: return' in shown
 
 
 def test_a_full_disk_is_one_line(capsys):
@@ -161,13 +198,28 @@ def test_expert_records_demonstrations_that_replay(tmp_path):
 
 
 def test_plot_from_workdir_and_csv(workdir, tmp_path):
-  csv = tmp_path / 'seed3.csv'
-  learning_curves.write_csv(workdir, csv)
-  sources = f'--sources={workdir},{csv}'
-  result = _process('plot', sources, f'--output={tmp_path / "curve.png"}')
-  assert result.returncode == 0, result.stderr
+  csv = tmp_path / 'run_3.csv'
+  sources.write_csv(workdir, csv)
+  texts, output = f'--sources=cartpole={workdir},cartpole={csv}', tmp_path / 'curve'
+  result = _process('plot', texts, f'--output={output}.png,{output}.svg')
+  assert result.returncode == 0 and not result.stderr, result.stderr
   assert (tmp_path / 'curve.png').stat().st_size > 1000
-  assert learning_curves._read(csv) == learning_curves.evaluations(workdir)
+  assert 'cartpole (2 seeds)' in (tmp_path / 'curve.svg').read_text()
+  runs, notes = sources.load(sources.parse([str(workdir), str(csv)]))
+  assert not notes and [run.source.label for run in runs] == ['run', 'run']
+  for first, second in zip(*(run[1:] for run in runs)):
+    np.testing.assert_array_equal(first, second)
+
+
+def test_plot_says_what_it_skips(workdir, tmp_path):
+  (tmp_path / 'bad').mkdir()
+  (tmp_path / 'bad' / 'metrics.jsonl').write_text('')
+  texts = f'--sources={workdir},{tmp_path / "bad"}'
+  result = _process('plot', texts, f'--output={tmp_path / "curve.png"}')
+  assert result.returncode == 0
+  path = tmp_path / 'bad' / 'metrics.jsonl'
+  said = f'note: skipped {path}: metrics: found an empty file, expected at least one line\n'
+  assert result.stderr == said
 
 
 @pytest.mark.parametrize(
@@ -194,8 +246,17 @@ def test_plot_from_workdir_and_csv(workdir, tmp_path):
     ),
     ('record_demonstrations', ['--output=x'], "--output: found 'x', expected a name.npz"),
     ('evaluate', ['--checkpoint=/nonexistent'], 'checkpoint: found no checkpoint in /nonexistent'),
+    ('evaluate', [], '--checkpoint: found none, expected at least one'),
+    (
+      'evaluate',
+      ['--checkpoint=x', '--video=x.avi'],
+      "--video: found 'x.avi', expected a name.mp4",
+    ),
     ('plot', ['--output=x.png'], '--sources: found none, expected at least one'),
-    ('plot', ['--sources=/none', '--output=x.png'], 'plot: found no /none/metrics.jsonl'),
+    ('plot', ['--sources=/none', '--output=x.png'], '--sources: found no /none/metrics.jsonl'),
+    ('plot', ['--sources=/none', '--output=x.gif'], "--output: found 'x.gif', expected a name.png"),
+    ('plot', ['--sources=x', '--output=x.png', '--figure=pie'], "--figure: found 'pie', expected"),
+    ('plot', ['--sources=/none', '--output=x.png', '--figure=latents'], 'checkpoint: found no'),
     ('benchmark', ['--what=everything'], "--what: found 'everything', expected update"),
     ('benchmark', ['--compare=search.kind'], "--compare: found 'search.kind', expected FIELD"),
     ('benchmark', ['--compare=search.knid=mctx'], 'config.search.knid'),

@@ -62,6 +62,14 @@ def test_no_window_crosses_an_end_also_after_wrapping(lengths, seed):
   _check_window(window, lengths)
 
 
+@pytest.mark.parametrize('capacity', [0, 17])
+def test_a_ring_of_given_episodes_is_what_adding_them_makes(capacity):
+  lengths = [3, 1, 4]
+  made = episodes.of(_SPEC, [_trajectory(n, length) for n, length in enumerate(lengths)], capacity)
+  added = _fill(lengths, capacity or sum(lengths) + len(lengths))
+  jax.tree.map(np.testing.assert_array_equal, made, added)
+
+
 @hypothesis.settings(deadline=None, max_examples=30)
 @hypothesis.given(strategies.lists(strategies.integers(1, _LONGEST), min_size=1, max_size=12))
 def test_ring_holds_the_newest_rows(lengths):

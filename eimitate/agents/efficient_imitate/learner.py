@@ -11,6 +11,7 @@ import optax
 from eimitate import types
 from eimitate.agents import learning
 from eimitate.agents.efficient_imitate import config as config_lib
+from eimitate.agents.efficient_imitate import diagnostics
 from eimitate.agents.efficient_imitate import losses
 from eimitate.agents.efficient_imitate.networks import Networks
 from eimitate.agents.efficient_imitate.networks import make_networks
@@ -65,6 +66,7 @@ def make_agent(config: config_lib.Config, spec: types.EnvironmentSpec) -> types.
     init_replay=functools.partial(episodes.init, spec),
     add=episodes.add,
     reshard=episodes.reshard,
+    diagnose=functools.partial(_diagnose, config, networks, search, spec.stack),
   )
 
 
@@ -164,6 +166,18 @@ def augment(config: config_lib.Config, rng_key: chex.PRNGKey, frames: jax.Array)
   return flat.reshape(frames.shape)
 
 
+def _sample(config, stack, half, rng_key, replay, demonstrations):
+  """`half` windows of the agent and as many of the expert, frames augmented."""
+  agent_key, expert_key, _, _ = jax.random.split(rng_key, 4)
+  agent = episodes.sample(replay, agent_key, half, config.unroll_steps, stack)
+  expert = episodes.sample(demonstrations, expert_key, half, config.unroll_steps, stack)
+  if agent.observations.dtype == jnp.uint8:
+    agent_key, expert_key = jax.random.split(jax.random.fold_in(rng_key, 4))
+    agent = agent._replace(observations=augment(config, agent_key, agent.observations))
+    expert = expert._replace(observations=augment(config, expert_key, expert.observations))
+  return agent, expert
+
+
 def _update(
   config, networks, search, optimiser, stack, state, rng_key, replay, demonstrations, axis_name=None
 ):
@@ -171,15 +185,8 @@ def _update(
   # Devices differ only in what they sample, search and mix.
   rng_key, devices = learning.share(rng_key, axis_name)
   half = config.batch_size // 2 // devices
-  agent_key, expert_key, search_key, loss_key = jax.random.split(rng_key, 4)
-  agent_shift_key, expert_shift_key = jax.random.split(jax.random.fold_in(rng_key, 4))
-  agent = episodes.sample(replay, agent_key, half, config.unroll_steps, stack)
-  expert = episodes.sample(demonstrations, expert_key, half, config.unroll_steps, stack)
-
-  if agent.observations.dtype == jnp.uint8:
-    agent = agent._replace(observations=augment(config, agent_shift_key, agent.observations))
-    expert = expert._replace(observations=augment(config, expert_shift_key, expert.observations))
-
+  _, _, search_key, loss_key = jax.random.split(rng_key, 4)
+  agent, expert = _sample(config, stack, half, rng_key, replay, demonstrations)
   target_params = learning.current_target(state, config.target_update_interval)
   targets, search_metrics = make_targets(
     config, networks, search, state.params, target_params, search_key, agent, expert
@@ -201,3 +208,40 @@ def _update(
   metrics = {**metrics, **search_metrics}
   state, metrics = learning.step(state, target_params, optimiser, gradient, metrics, axis_name)
   return state._replace(params=state.params | statistics), replay, metrics
+
+
+def _diagnose(config, networks, search, stack, state, rng_key, replay, demonstrations, evaluated):
+  """On a fresh batch and the evaluation's episodes; see `types.Agent.diagnose`."""
+  _, _, search_key, loss_key = jax.random.split(rng_key, 4)
+  half = config.batch_size // 2
+  agent, expert = _sample(config, stack, half, rng_key, replay, demonstrations)
+  targets, search_metrics = make_targets(
+    config, networks, search, state.params, state.target_params, search_key, agent, expert
+  )
+
+  def terms(params):
+    weighted, _ = losses.weighted_terms(
+      params,
+      state.target_params,
+      config.loss,
+      networks,
+      config.networks.value_limit,
+      loss_key,
+      agent,
+      expert,
+      targets,
+      jnp.float32(1),
+    )
+    return weighted
+
+  model, params = make_model(config, networks), state.params
+  latents = networks.represent(state.target_params, agent.observations)
+  improvement = search_metrics['search/value'] - model.value(state.target_params, latents).mean()
+  latent = networks.represent(params, agent.observations[:, 0])
+  return {
+    'search/improvement': improvement,
+    **diagnostics.policy_entropy(networks, params, rng_key, latent),
+    **diagnostics.model_error(networks, params, agent, expert),
+    **diagnostics.value_calibration(networks, model, params, evaluated, stack),
+    **diagnostics.gradient_norms(terms, params),
+  }

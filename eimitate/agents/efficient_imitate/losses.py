@@ -67,7 +67,14 @@ class Targets(NamedTuple):
   expert_value: jax.Array
 
 
-def total_loss(
+def total_loss(*arguments, **keywords) -> tuple[jax.Array, tuple[types.Metrics, types.Params]]:
+  """The sum of `weighted_terms`, whose arguments it takes, with the same metrics and statistics."""
+  terms, (metrics, statistics) = weighted_terms(*arguments, **keywords)
+  total = jnp.sum(jnp.stack(list(terms.values())))
+  return total, ({**metrics, 'loss/total': total}, statistics)
+
+
+def weighted_terms(
   params: types.Params,
   target_params: types.Params,
   config: LossConfig,
@@ -79,8 +86,8 @@ def total_loss(
   targets: Targets,
   bc_on: jax.Array,
   axis_name: str | None = None,
-) -> tuple[jax.Array, tuple[types.Metrics, types.Params]]:
-  """The weighted sum of all terms, over H, metrics and changed batch statistics.
+) -> tuple[dict[str, jax.Array], tuple[types.Metrics, types.Params]]:
+  """Every term times its coefficient, over H; metrics and changed batch statistics.
 
   Policy, value and BC are summed over h = 0..H, discriminator and penalty over h = 0..H-1,
   consistency over h = 1..H. Each is a mean over its own rows; rows past an episode's end count
@@ -100,8 +107,8 @@ def total_loss(
     axis_name: devices over which the batch's own statistics are taken, if there are several.
 
   Returns:
-    The loss `[]`; a flat dictionary of scalar metrics, and what changes in `params` without a
-    gradient: the statistics of batch normalisation.
+    The terms by name, `[]` each; a flat dictionary of scalar metrics, and what changes in `params`
+    without a gradient: the statistics of batch normalisation.
   """
   half, horizon = agent.action_mask.shape[0], agent.action_mask.shape[1] - 1
   both = jax.tree.map(lambda a, e: jnp.concatenate([a, e]), agent, expert)
@@ -160,13 +167,11 @@ def total_loss(
     expert_value_term = value_bins.cross_entropy(logits, targets.expert_value, value_limit)
     terms['expert_value'] = (config.expert_value, expert_value_term, expert.action_mask)
   summed = {name: (loss * mask).sum(1).mean() for name, (_, loss, mask) in terms.items()}
-  weighted = [terms[name][0] * value for name, value in summed.items()]
-  total = jnp.sum(jnp.stack(weighted)) / horizon
+  weighted = {name: terms[name][0] * value / horizon for name, value in summed.items()}
 
   metrics = {f'loss/{name}': value / horizon for name, value in summed.items()}
   first = logit[:, 0]
   metrics |= {
-    'loss/total': total,
     'discriminator/reward_agent': adversarial.reward(first[:half]).mean(),
     'discriminator/reward_expert': adversarial.reward(first[half:]).mean(),
     'discriminator/accuracy_agent': (first[:half] < 0).mean(),
@@ -181,7 +186,7 @@ def total_loss(
     'value/target_expert': targets.expert_value.mean(),
     'value/target_max': targets.value.max(),
   }
-  return total, (metrics, statistics)
+  return weighted, (metrics, statistics)
 
 
 def unroll(
