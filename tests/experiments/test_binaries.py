@@ -9,10 +9,12 @@ import pytest
 
 from eimitate import configuration
 from eimitate import demonstrations
+from eimitate import evaluation
 from eimitate import types
 from eimitate.agents import efficient_imitate
 from eimitate.demonstrations import verification
 from experiments import command_line
+from experiments import evaluate
 from experiments import floors
 from experiments.figures import film_strip
 from experiments.figures import sources
@@ -81,6 +83,13 @@ def test_evaluate(workdir, tmp_path):
   for name, value in values['return'].items():
     assert values['fraction_of_expert'][name] == pytest.approx(value / expert)
     assert name in result.stdout
+
+
+def test_evaluate_refuses_checkpoints_of_different_tasks():
+  fields = {'agent': 'd4pg', 'action_repeat': 4, 'expert_return': 1.0}
+  load = lambda task: evaluation.Loaded(lambda *_: None, {}, {'task': task, **fields}, {})
+  with pytest.raises(ValueError, match='checkpoint task of b: found y, expected x, as of a'):
+    evaluate._evaluate({'a': load('x'), 'b': load('y')})
 
 
 @pytest.mark.gl
