@@ -359,7 +359,8 @@ def test_summary_of_runs():
   raw = summary['return']
   assert (raw['mean'], raw['min'], raw['iqm']) == (5.0, 0.0, 6.0)
   assert raw['std'] == pytest.approx(np.std([0, 4, 8, 8]))
-  assert 4 <= raw['iqm_low'] < 6 < raw['iqm_high'] <= 8
+  # Only what is drawn of the first run varies: 0, 0 gives 4, all else 6.
+  assert (raw['iqm_low'], raw['iqm_high']) == (4, 6)
   fractions = summary['fraction_of_expert']
   assert fractions == {name: value / 16 for name, value in raw.items()}
   assert set(evaluation.summarise_runs([[1.0]], 0.0)) == {'return'}
