@@ -91,7 +91,9 @@ def test_resuming_is_exact(data, trained, tmp_path):
   for asked in (3, 4):
     left = iter(range(asked))
     training.train(_run(data), stopped, lambda: next(left, None) is None)
-  assert evaluation.load(stopped).counters['agent_steps'] < 120
+  # Stopped after a round, and in the last one before its updates.
+  counters = evaluation.load(stopped).counters
+  assert (counters['agent_steps'], counters['updates']) == (120, 20)
   assert training.train(_run(data), stopped) == trained[1]
   assert (stopped / 'metrics.jsonl').read_bytes() == (trained[0] / 'metrics.jsonl').read_bytes()
 
@@ -130,7 +132,7 @@ def test_what_is_pushed_are_whole_episodes_and_the_beginning_of_the_next():
     np.testing.assert_array_equal(steps, np.arange(end + 1 - begin))
     np.testing.assert_allclose(rows.reward[begin:end], np.exp(-(positions[1:] ** 2)), rtol=1e-4)
     terminated = positions[-1] > 5
-    assert terminated == (end not in (60, 121))
+    assert terminated or end in (60, 121)
     np.testing.assert_array_equal(rows.discount[begin:end][:-1], 1)
     if end > begin:
       assert rows.discount[end - 1] == (0 if terminated else 1)

@@ -37,7 +37,7 @@ def test_observes_what_the_suite_observes(name):
   ours = suite.SuiteEnvironment(environments.counterpart(task), 1)
   ours.seed(3)
   ours.reset()
-  physics = ours._suite.physics
+  physics = ours._environment.physics
   physics.data.qvel[:] = np.random.default_rng(0).normal(size=physics.model.nv)
   mujoco.mj_forward(physics.model.ptr, physics.data.ptr)
   data = mujoco.MjData(theirs.mj_model)
