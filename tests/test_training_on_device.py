@@ -20,6 +20,7 @@ from eimitate.agents import behavioural_cloning
 from eimitate.agents import d4pg
 from experiments import record_demonstrations
 from tests.agents import test_efficient_imitate_learner as learner_test
+from tests.environments import fakes_on_device
 
 flags.FLAGS.mark_as_parsed()
 
@@ -44,7 +45,7 @@ def _data(tmp_path_factory):
 _SMALL = {
   'behavioural_cloning': behavioural_cloning.Config(batch_size=8, policy=(16,)),
   'd4pg': d4pg.Config(batch_size=8, policy=(16,), critic=(16,)),
-  'efficient_imitate': learner_test.small(),
+  'efficient_imitate': learner_test.small(**{'search.acting_kind': 'gumbel', 'unroll_steps': 1}),
 }
 
 
@@ -115,9 +116,7 @@ def _push(act, batch, capacity=200):
 
 
 def test_what_is_pushed_are_whole_episodes_and_the_beginning_of_the_next():
-  simulation = environments.on_device.Simulation(
-    *environments.make_on_device('point', 1, 1, _FACTORY)._simulation
-  )._replace(episode_length=60)
+  simulation = fakes_on_device.make()._replace(episode_length=60)
   batch = environments.OnDevice(simulation, 1, 2)
   replay, totals = _push(lambda params, key, o, t: np.ones((len(o), 1), np.float32), batch)
   rows, stored = replay.rows, replay.episode >= 0
@@ -164,7 +163,8 @@ def test_nothing_but_failures_ends_the_run(data, tmp_path):
 
 @pytest.mark.parametrize('agent', ['d4pg', 'efficient_imitate'])
 def test_other_agents(data, tmp_path, agent):
-  run = _run('' if agent == 'd4pg' else data, agent, agent_steps=40)
+  data = '' if agent == 'd4pg' else data
+  run = _run(data, agent, **{'agent_steps': 40, 'parallel.devices': 1})
   result = training.train(run, tmp_path / 'run')
   assert 0 < result['mean_return'] <= 20
   assert checkpoints.open_existing(tmp_path / 'run')[1] == 40
