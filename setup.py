@@ -46,6 +46,7 @@ setuptools.setup(
     'video': ['imageio>=2.37', 'imageio-ffmpeg>=0.6'],
     'plot': ['scikit-learn>=1.6'],
     'notebooks': ['jupytext>=1.16', 'ipykernel', 'nbclient'],
+    'ray': ['ray>=2.50'],
     'dev': ['pytest', 'pytest-xdist', 'hypothesis', 'ruff', 'pyrefly', 'rlax'],
   },
   classifiers=[

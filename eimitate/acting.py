@@ -1,6 +1,8 @@
 """Host actors: whole episodes from a vector of dm_env environments, acted on in one batch."""
 
-from collections.abc import Callable, Sequence
+import collections
+from collections.abc import Callable, Mapping, Sequence
+import itertools
 import logging
 from typing import NamedTuple
 
@@ -16,11 +18,11 @@ class Collected(NamedTuple):
   """Episodes of several environments.
 
   trajectories: one per environment; None where it failed before a step was done.
-  failures: how many episodes ended because their environment failed.
+  failures: by what raised, how many episodes ended because their environment failed.
   """
 
   trajectories: list[types.Trajectory | None]
-  failures: int
+  failures: Mapping[str, int]
 
 
 # `(params, rng_key, temperature, seeds) -> Collected`, one episode for each seed; wherever the
@@ -63,23 +65,31 @@ def collect_episodes(
         episode.step(action)
   collected = Collected(
     [episode.trajectory() for episode in episodes],
-    sum(episode.failure is not None for episode in episodes),
+    collections.Counter(type(x.failure).__name__ for x in episodes if x.failure),
   )
   if not any(collected.trajectories):
     raise RuntimeError('every environment failed before a step') from episodes[0].failure
   return collected
 
 
-def on_host(act: Callable, environments: Sequence[dm_env.Environment], stack: int = 1) -> Collect:
+def on_host(
+  act: Callable,
+  environments: Sequence[dm_env.Environment],
+  stack: int = 1,
+  number: int = 0,
+  workers: int = 1,
+) -> Collect:
   """Actors in this process.
 
   Args:
     act: an agent's, compiled, as in `types.Agent`.
     environments, stack: see `collect_episodes`.
+    number, workers: which of several processes that act with the same keys this is; each draws
+      other random numbers.
   """
 
   def collect(params, rng_key, temperature, seeds):
-    calls = iter(range(1 << 30))
+    calls = itertools.count(number, workers)
 
     def act_now(observations):
       key = jax.random.fold_in(rng_key, next(calls))

@@ -39,11 +39,16 @@ class Checkpoints:
     """
     self._keep = keep
     self._last: int | None = None
+    folder = pathlib.Path(workdir).absolute() / _FOLDER
+    folder.mkdir(parents=True, exist_ok=True)
     self._manager = ocp.CheckpointManager(
-      pathlib.Path(workdir).absolute() / _FOLDER,
+      folder,
       options=ocp.CheckpointManagerOptions(
+        create=False,
         preservation_policy=self,
         cleanup_tmp_directories=not reading,
+        # Of several processes the first one alone saves.
+        multiprocessing_options=ocp.options.MultiprocessingOptions(active_processes={0}),
       ),
     )
     # Orbax's own book of values would be read here, and a damaged one would stop everything.

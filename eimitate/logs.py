@@ -49,12 +49,6 @@ class Logger:
     self._bar.update(counters['agent_steps'] - self._bar.n)
     self._bar.refresh()
 
-  def __enter__(self) -> 'Logger':
-    return self
-
-  def __exit__(self, *_) -> None:
-    self.close()
-
   def close(self) -> None:
     """Flushes and closes everything."""
     self._bar.close()
@@ -69,6 +63,17 @@ class Logger:
     file.flush()
     for name, value in metrics.items():
       self._events.add_scalar(name, float(value), counters['agent_steps'])
+
+
+class Silent:
+  """In a process that does not lead: what is logged is the leader's to log."""
+
+  metrics_bytes = 0
+
+  def write(self, *_, **__) -> None:
+    """Nothing; so do the others."""
+
+  write_timing = progress = close = write
 
 
 def read(path: str | os.PathLike) -> list[dict[str, float]]:

@@ -15,6 +15,7 @@ import jax.numpy as jnp
 from jax.sharding import AxisType
 from jax.sharding import NamedSharding
 from jax.sharding import PartitionSpec
+import numpy as np
 
 from eimitate import errors
 
@@ -35,25 +36,38 @@ def prepare_cpu_devices(requested: int = 0) -> None:
 
 
 def choose_devices(requested: int, rows: int) -> list[jax.Device]:
-  """The devices to learn on.
+  """The devices to learn on, as many of each process.
 
   Args:
-    requested: a number, or 0 for the largest one up to 4 that divides `rows`.
+    requested: a number, or 0 for the largest one up to 4 per process that divides `rows`.
     rows: of the batch, that devices share evenly.
 
   Raises:
-    InputError: if there are not that many devices, or they do not divide the half batch.
+    InputError: if there are not that many devices, or they do not divide the rows.
   """
-  available = jax.local_devices()
+  processes = jax.process_count()
+  available = [jax.local_devices(process) for process in range(processes)]
+  _check_platforms(sum(available, []))
+  each = min(map(len, available))
   if not requested:
-    most = min(len(available), _MOST_DEVICES)
-    requested = max(n for n in range(1, most + 1) if rows % n == 0)
+    per_process = range(1, min(each, _MOST_DEVICES) + 1)
+    requested = max((processes * n for n in per_process if rows % (processes * n) == 0), default=0)
+    expected = f'a divisor of {rows}, the rows to share'
+    errors.check(requested > 0, 'config.parallel.num_processes', processes, expected)
   field = 'config.parallel.devices'
-  enough = 1 <= requested <= len(available)
-  errors.check(enough, field, requested, f'1 to {len(available)}, as many as there are')
+  enough = 1 <= requested <= processes * each
+  errors.check(enough, field, requested, f'1 to {processes * each}, as many as there are')
+  even = requested % processes == 0
+  errors.check(even, field, requested, f'a multiple of {processes}, the processes to share them')
   divides = rows % requested == 0
   errors.check(divides, field, requested, f'a divisor of {rows}, the rows to share')
-  return available[:requested]
+  return [device for devices in available for device in devices[: requested // processes]]
+
+
+def _check_platforms(devices):
+  platforms = sorted({device.platform for device in devices})
+  expected = 'one platform: set JAX_PLATFORMS, the same for every process'
+  errors.check(len(platforms) == 1, 'devices', ' and '.join(platforms), expected)
 
 
 class Placement(NamedTuple):
@@ -65,7 +79,7 @@ class Placement(NamedTuple):
     the replay is each device's own, `[D, ...]`. State and replay are donated.
   map_shards: maps a function of stacked arguments `[D, ...]`; the first one is donated.
   replicate: a pytree on every device, unstacked, laid out as `map_update` returns it.
-  shard: spreads a pytree of `[D, ...]`, one row per device.
+  shard: spreads a pytree of `[D, ...]`, the same in every process, one row per device.
   stack: `D` copies of a pytree on a leading axis, one per device.
   """
 
@@ -81,8 +95,9 @@ def place(backend: str, devices: Sequence[jax.Device]) -> Placement:
   """A run on `devices`, by `pmap` or `shard_map`: the same results.
 
   Raises:
-    InputError: on another backend.
+    InputError: on another backend, or devices of several platforms.
   """
+  _check_platforms(devices)
   field = 'config.parallel.backend'
   errors.check(backend in _BACKENDS, field, repr(backend), ' or '.join(_BACKENDS))
   return _BACKENDS[backend](devices)
@@ -90,13 +105,22 @@ def place(backend: str, devices: Sequence[jax.Device]) -> Placement:
 
 def _by_pmap(devices):
   mapped = functools.partial(jax.pmap, axis_name=AXIS_NAME, devices=devices)
+  # A process sees the rows of its own devices only.
+  own = [i for i, device in enumerate(devices) if device.process_index == jax.process_index()]
 
   # All have the same axis name, or the next call would compile anew.
   def replicate(tree):
-    return mapped(lambda x, _: x, in_axes=(None, 0), out_axes=None)(tree, jnp.zeros(len(devices)))
+    if not jax.tree.leaves(tree):
+      return tree
+    return mapped(lambda x, _: x, in_axes=(None, 0), out_axes=None)(tree, jnp.zeros(len(own)))
+
+  spread = mapped(lambda x: x)
+
+  def shard(tree):
+    return spread(jax.tree.map(lambda x: x[own[0] : own[-1] + 1], tree))
 
   def stack(tree):
-    return mapped(lambda x, _: x, in_axes=(None, 0))(tree, jnp.zeros(len(devices)))
+    return mapped(lambda x, _: x, in_axes=(None, 0))(tree, jnp.zeros(len(own)))
 
   return Placement(
     devices=devices,
@@ -105,7 +129,7 @@ def _by_pmap(devices):
     ),
     map_shards=functools.partial(mapped, donate_argnums=(0,)),
     replicate=replicate,
-    shard=mapped(lambda x: x),
+    shard=shard,
     stack=stack,
   )
 
@@ -135,19 +159,21 @@ def _by_shard_map(devices):
   def map_shards(function):
     return mapped(lambda *arguments: again(function(*map(first, arguments))), own, own, (0,))
 
-  def shard(tree):
-    return jax.device_put(tree, NamedSharding(mesh, own))
+  def put(tree, spec):
+    sharding = NamedSharding(mesh, spec)
+    one = lambda x: jax.make_array_from_callback(x.shape, sharding, lambda index: x[index])
+    return jax.tree.map(lambda x: one(np.asarray(x)), tree)
 
   def stack(tree):
-    copy = lambda x: jnp.broadcast_to(x, (len(devices),) + jnp.shape(x))
-    return shard(jax.tree.map(copy, tree))
+    copy = lambda x: np.broadcast_to(x, (len(devices),) + np.shape(x))
+    return put(jax.tree.map(copy, tree), own)
 
   return Placement(
     devices=devices,
     map_update=map_update,
     map_shards=map_shards,
-    replicate=lambda tree: jax.device_put(tree, NamedSharding(mesh, everywhere)),
-    shard=shard,
+    replicate=lambda tree: put(tree, everywhere),
+    shard=lambda tree: put(tree, own),
     stack=stack,
   )
 

@@ -9,8 +9,9 @@ from typing import Any, NamedTuple
 from eimitate import configuration
 from eimitate import errors
 
-PLACEMENTS = ('host', 'device')
-"""Of actors: `host`, in this process, acted on in one batch; `device`, a jax program's."""
+PLACEMENTS = ('host', 'device', 'ray')
+"""Of actors: `host`, in this process, acted on in one batch; `device`, a jax program's; `ray`, in
+Ray's workers."""
 
 
 @dataclasses.dataclass(frozen=True)
@@ -18,11 +19,13 @@ class ActorsConfig:
   """num: environments acted on in one batch.
 
   placement: where they run, one of `PLACEMENTS`.
+  workers: Ray's, each with `num` environments.
   temperatures: of the search's action while collecting, from each fraction of the run on.
   """
 
   num: int = 2
   placement: str = 'host'
+  workers: int = 1
   temperatures: tuple[float, ...] = (1.0, 0.5, 0.25)
   fractions: tuple[float, ...] = (0.0, 0.5, 0.75)
 
@@ -88,10 +91,17 @@ class ParallelConfig:
   """devices: to learn on, 0 for as many as divide the batch (its half, for EfficientImitate).
 
   backend: `pmap`, or `shard_map`, which jax develops further: the same results.
+  coordinator: `host:port` of process 0, where several processes train as one and share `devices`
+    evenly. num_processes: how many they are. process_id: this one's, from 0. wait: seconds for all
+    to come.
   """
 
   devices: int = 0
   backend: str = 'pmap'
+  coordinator: str = ''
+  num_processes: int = 1
+  process_id: int = 0
+  wait: float = 60.0
 
 
 @dataclasses.dataclass(frozen=True)
@@ -159,6 +169,7 @@ def validate(config: Config) -> None:
     'updates_per_call': config.updates_per_call,
     'stack': config.stack,
     'actors.num': config.actors.num,
+    'actors.workers': config.actors.workers,
     'replay.episodes': config.replay.episodes,
     'evaluation.episodes': config.evaluation.episodes,
     'evaluation.interval': config.evaluation.interval,
@@ -186,6 +197,9 @@ def validate(config: Config) -> None:
   errors.check(
     actors.placement in PLACEMENTS, 'config.actors.placement', found, ' or '.join(PLACEMENTS)
   )
+  one = actors.placement == 'ray' or actors.workers == 1
+  expected = '1, or config.actors.placement=ray'
+  errors.check(one, 'config.actors.workers', actors.workers, expected)
   fits = len(actors.temperatures) == len(actors.fractions) > 0 and actors.fractions[0] == 0
   expected = 'as many as config.actors.temperatures, the first one 0'
   errors.check(fits, 'config.actors.fractions', actors.fractions, expected)
@@ -195,6 +209,13 @@ def _identity(description):
   """What makes a run another one: not on how many devices it runs."""
   config = {k: v for k, v in description.get('config', {}).items() if k != 'parallel'}
   return {**description, 'config': config}
+
+
+def common(description: Mapping[str, Any]) -> dict[str, Any]:
+  """What all processes of a run must have in common: all of its description but their number."""
+  config = description['config']
+  parallel = {k: v for k, v in config['parallel'].items() if k != 'process_id'}
+  return {**description, 'config': {**config, 'parallel': parallel}}
 
 
 def claim(workdir: pathlib.Path, description: Mapping[str, Any]) -> None:

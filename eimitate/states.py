@@ -7,6 +7,7 @@ from typing import Any, NamedTuple
 import chex
 import jax
 import jax.numpy as jnp
+import numpy as np
 
 from eimitate import checkpoints as checkpoints_lib
 from eimitate import configuration
@@ -14,6 +15,7 @@ from eimitate import errors
 from eimitate import evaluation
 from eimitate import logs
 from eimitate import parallel
+from eimitate import processes
 from eimitate import runs
 from eimitate import types
 
@@ -87,18 +89,25 @@ def save(
   """Saves everything under the number of its agent steps.
 
   Args:
-    checkpoints: of the run's work directory.
+    checkpoints: of the run's work directory; None in a process that does not lead.
     agent: whose state it is.
     state: what to save.
     devices: among how many the replay is shared.
     metrics_bytes: size of metrics.jsonl so far.
     description: what rebuilds the agent.
+
+  Raises:
+    FloatingPointError: if a parameter is not finite: nothing is saved.
+    OSError: if this or the save before failed.
   """
-  arrays = {
-    'params': agent.params(state.learner),
-    'learner': state.learner,
-    'replay': state.replay,
-  }
+  learner = processes.on_host(parallel.first_copy(state.learner))
+  replay = processes.gather(state.replay)
+  params = agent.params(learner)
+  for path, leaf in jax.tree_util.tree_leaves_with_path(params):
+    if not np.isfinite(leaf).all():
+      name, updates = jax.tree_util.keystr(path), state.counters['updates']
+      raise FloatingPointError(f'parameter {name} not finite after {updates} updates')
+  arrays = {'params': params, 'learner': learner, 'replay': replay}
   meta = {
     'devices': devices,
     'counters': dict(state.counters),
@@ -108,7 +117,8 @@ def save(
     'metrics_bytes': metrics_bytes,
   }
   texts = {'meta': meta, 'config': description}
-  checkpoints.save(state.counters['agent_steps'], arrays, texts, state.result.get('mean_return'))
+  step, value = state.counters['agent_steps'], state.result.get('mean_return')
+  processes.only_leader(lambda: checkpoints.save(step, arrays, texts, value))
 
 
 def restore(
@@ -123,7 +133,7 @@ def restore(
   A run may go on with another number of devices, whose replays then share what there was.
 
   Args:
-    checkpoints: of the run's work directory.
+    checkpoints: of the run's work directory; None in a process that does not lead.
     agent: whose state it is.
     placement: where it shall be.
     state: a new run's, there.
@@ -133,25 +143,32 @@ def restore(
     InputError: if there are checkpoints and all are damaged.
   """
   devices = len(placement.devices)
-  on_one = jax.sharding.SingleDeviceSharding(placement.devices[0])
+  on_one = jax.sharding.SingleDeviceSharding(jax.local_devices()[0])
+  there = lambda meta: meta['devices'] == devices and jax.process_count() == 1
 
   def like(meta):
-    if meta['devices'] == devices:
+    if there(meta):
       return {'learner': state.learner, 'replay': state.replay}
     one = jax.eval_shape(lambda: make_replay(meta['devices']))
     stacked = lambda x: jax.ShapeDtypeStruct((meta['devices'], *x.shape), x.dtype, sharding=on_one)
-    return {'learner': state.learner, 'replay': jax.tree.map(stacked, one)}
+    alone = lambda x: jax.ShapeDtypeStruct(x.shape, x.dtype, sharding=on_one)
+    return {'learner': jax.tree.map(alone, state.learner), 'replay': jax.tree.map(stacked, one)}
 
-  restored = checkpoints.restore_latest(like)
+  def read():
+    restored = checkpoints.restore_latest(like)
+    return restored if not restored or there(restored['meta']) else jax.device_get(restored)
+
+  restored = processes.on_leader(read)
   if restored is None:
     return state, 0
-  meta, replay = restored['meta'], restored['replay']
+  meta, learner, replay = restored['meta'], restored['learner'], restored['replay']
   if meta['devices'] != devices:
     message = 'Going on with %d devices instead of %d: just as well, but not bit by bit the same'
     logging.warning(message, devices, meta['devices'])
-    replay = placement.shard(agent.reshard(replay, state.replay))
+    empty = lambda x: np.broadcast_to(x, (devices, *x.shape))
+    replay = agent.reshard(replay, jax.tree.map(empty, make_replay(devices)))
+  if not there(meta):
+    learner, replay = placement.replicate(learner), placement.shard(replay)
   rng_key = jax.random.wrap_key_data(jnp.asarray(meta['rng_key'], jnp.uint32))
-  state = State(
-    restored['learner'], replay, rng_key, meta['counters'], meta['pending'], meta['result']
-  )
+  state = State(learner, replay, rng_key, meta['counters'], meta['pending'], meta['result'])
   return state, meta['metrics_bytes']

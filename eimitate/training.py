@@ -6,6 +6,7 @@ stop after any of them and go on from there as if it had not.
 """
 
 from collections.abc import Callable, Mapping
+import contextlib
 import functools
 import math
 import os
@@ -16,15 +17,15 @@ import chex
 import jax
 import numpy as np
 
-from eimitate import acting
-from eimitate import acting_on_device
 from eimitate import checkpoints as checkpoints_lib
+from eimitate import collecting
 from eimitate import environments as environments_lib
 from eimitate import errors
 from eimitate import evaluation
 from eimitate import inputs as inputs_lib
 from eimitate import logs
 from eimitate import parallel
+from eimitate import processes
 from eimitate import runs
 from eimitate import states
 from eimitate import types
@@ -47,7 +48,8 @@ def train(
     run: what to train.
     workdir: created if need be; holds config.json, metrics.jsonl, timing.jsonl, tensorboard/ and
       checkpoints/.
-    should_stop: asked after every call; once it says so the run is saved and ends.
+    should_stop: asked after every call; once it says so the run is saved and ends. Where several
+      processes train as one, all call this, and it must say the same in all.
 
   Returns:
     The last evaluation's metrics.
@@ -60,8 +62,10 @@ def train(
   runs.validate(config)
   inputs = inputs_lib.load(run)
   agent = evaluation.AGENTS[run.agent].make_agent(run.agent_config, inputs.spec)
-  warm = config.init_from and not checkpoints_lib.exist(workdir)
-  params = states.initial_params(run, agent) if warm else None
+  description = inputs_lib.describe(run, inputs)
+  processes.check_same(runs.common(description))
+  warm = lambda: config.init_from and not checkpoints_lib.exist(workdir)
+  params = processes.on_leader(lambda: states.initial_params(run, agent) if warm() else None)
   shared = run.agent_config.shared_rows
   if isinstance(inputs.environments, environments_lib.OnDevice):
     inputs.environments.share(config.parallel.devices or 1)
@@ -83,22 +87,27 @@ def train(
   capacity = config.replay.episodes * (inputs.longest + 1)
   make_replay = lambda count: agent.init_replay(-(-capacity // count))
   workdir = pathlib.Path(workdir)
-  description = inputs_lib.describe(run, inputs)
-  runs.claim(workdir, description)
+  processes.only_leader(lambda: runs.claim(workdir, description))
 
-  checkpoints = checkpoints_lib.Checkpoints(workdir, config.checkpoints.keep)
-  try:
+  with contextlib.ExitStack() as stack:
+    opened = processes.only_leader(
+      lambda: checkpoints_lib.Checkpoints(workdir, config.checkpoints.keep)
+    )
+    if opened:
+      stack.callback(opened.close)
     state = states.init(run, agent, placement, make_replay(len(devices)), params)
-    state, metrics_bytes = states.restore(checkpoints, agent, placement, state, make_replay)
-    with logs.Logger(workdir, config.agent_steps, metrics_bytes) as logger:
-      parts = _Parts(run, agent, inputs, placement, logger)
+    state, metrics_bytes = states.restore(opened, agent, placement, state, make_replay)
+    logger = (
+      processes.only_leader(lambda: logs.Logger(workdir, config.agent_steps, metrics_bytes))
+      or logs.Silent()
+    )
+    stack.callback(logger.close)
+    parts = _Parts(run, agent, inputs, placement, logger)
 
-      def save(state):
-        states.save(checkpoints, agent, state, len(devices), logger.metrics_bytes, description)
+    def save(state):
+      states.save(opened, agent, state, len(devices), logger.metrics_bytes, description)
 
-      return _train(config, parts, state, save, should_stop).result
-  finally:
-    checkpoints.close()
+    return _train(config, parts, state, save, should_stop).result
 
 
 def _train(config, parts, state, save, should_stop) -> states.State:
@@ -141,14 +150,7 @@ class _Parts:
     once = chex.assert_max_traces(n=1)
     update = many_updates(agent, run.config.updates_per_call)
     self._update = placement.map_update(once(update))
-    self._add = placement.map_shards(once(agent.add))
-    self._on_device = run.config.actors.placement == 'device'
-    if self._on_device:
-      own = inputs.environments.share(self._devices)
-      self._fill = placement.map_update(once(acting_on_device.make_filler(agent, own)))
-    else:
-      act = jax.jit(once(agent.act))
-      self._collect = acting.on_host(act, inputs.environments, inputs.spec.stack)
+    self._collect = collecting.make_collect(run, agent, inputs, placement, once)
     self._act_greedily = jax.jit(agent.act_greedily)
     diagnosis = functools.partial(_diagnose_shard, agent)
     self._diagnosis = jax.jit(diagnosis, compiler_options=_QUICK_TO_COMPILE)
@@ -169,16 +171,14 @@ class _Parts:
     rng_key, act_key = jax.random.split(state.rng_key)
     fraction = counters['agent_steps'] / config.agent_steps
     temperature = np.float32(runs.current_temperature(config.actors, fraction))
-    gather = self._gather_on_device if self._on_device else self._gather
-    state, agent_steps, mean_return, failures = gather(state, act_key, temperature)
+    state, done = self._collect(state, act_key, temperature)
     state = state._replace(rng_key=rng_key).with_counters(
       round_start=counters['agent_steps'],
-      agent_steps=counters['agent_steps'] + agent_steps,
-      env_steps=counters['env_steps'] + agent_steps * self._inputs.action_repeat,
-      episodes=counters['episodes'] + len(self._inputs.environments),
+      agent_steps=counters['agent_steps'] + done.agent_steps,
+      env_steps=counters['env_steps'] + done.agent_steps * self._inputs.action_repeat,
+      episodes=counters['episodes'] + done.episodes,
     )
-    metrics = {'collect/mean_return': mean_return, 'collect/failed_episodes': failures}
-    self._logger.write(state.counters, metrics)
+    self._logger.write(state.counters, done.metrics)
     seconds = time.perf_counter() - started
     self._logger.write_timing(state.counters, {'time/collect_seconds': seconds})
     return state
@@ -192,10 +192,9 @@ class _Parts:
     )
     count = self._run.config.updates_per_call
     state = state.with_counters(updates=state.counters['updates'] + count)
-    metrics = {name: float(value) for name, value in jax.device_get(metrics).items()}
-    bad = sorted(name for name, value in metrics.items() if not np.isfinite(value))
-    if bad:
-      raise FloatingPointError(f'{bad} not finite after {state.counters["updates"]} updates')
+    metrics = jax.device_get(metrics)
+    _check_finite(metrics, state.counters['updates'] - count)
+    metrics = {name: float(values.mean()) for name, values in metrics.items()}
     rate = count / (time.perf_counter() - started)
     self._logger.progress(state.counters, **{'updates/s': f'{rate:.1f}'})
     self._logger.write_timing(state.counters, {'time/updates_per_second': rate})
@@ -214,11 +213,16 @@ class _Parts:
     """Greedy episodes, always from the same initial states."""
     started = time.perf_counter()
     params = parallel.first_copy(self._agent.params(state.learner))
-    trajectories = evaluation.rollout(
-      self._act_greedily, params, self._inputs.evaluators, self._inputs.spec.stack
-    )
-    result = self._inputs.summarise(trajectories)
-    self._diagnose(state, [trajectory for trajectory in trajectories if trajectory])
+
+    def evaluated():
+      environments, stack = self._inputs.evaluators, self._inputs.spec.stack
+      trajectories = evaluation.rollout(self._act_greedily, params, environments, stack)
+      recorded = [trajectory for trajectory in trajectories if trajectory]
+      return self._inputs.summarise(trajectories), self._diagnose(state, recorded)
+
+    result, diagnosis = processes.on_leader(evaluated)
+    if diagnosis:
+      self._logger.write(state.counters, diagnosis)
     self._logger.write(state.counters, {f'eval/{name}': value for name, value in result.items()})
     seconds = time.perf_counter() - started
     self._logger.write_timing(state.counters, {'time/evaluation_seconds': seconds})
@@ -230,33 +234,11 @@ class _Parts:
       reached=state.counters['reached'] + 1 if reached else 0
     )
 
-  def _gather(self, state, act_key, temperature):
-    """Host actors' episodes, pushed; their agent steps, mean return and failures."""
-    params = parallel.first_copy(self._agent.params(state.learner))
-    first, environments = state.counters['episodes'], self._inputs.environments
-    seeds = [_episode_seed(self._run.seed, first + i) for i in range(len(environments))]
-    trajectories, failures = self._collect(params, act_key, temperature, seeds)
-    recorded = [trajectory for trajectory in trajectories if trajectory]
-    agent_steps = sum(len(trajectory.actions) for trajectory in recorded)
-    returns = [trajectory.task_return for trajectory in recorded]
-    state = state._replace(replay=self._push(state.replay, trajectories, first))
-    return state, agent_steps, np.mean(returns), failures
-
-  def _gather_on_device(self, state, act_key, temperature):
-    """The same of actors on device: only the totals come to the host."""
-    learner, replay, totals = self._fill(state.learner, act_key, state.replay, temperature)
-    totals = jax.device_get(totals)
-    if not totals['agent_steps']:
-      raise RuntimeError('every environment failed before a step')
-    mean_return = float(totals['returns']) / len(self._inputs.environments)
-    state = state._replace(learner=learner, replay=replay)
-    return state, int(totals['agent_steps']), mean_return, int(totals['failures'])
-
   def _diagnose(self, state, trajectories):
-    """Writes what the agent says of itself, by one device's share of the replay."""
+    """What the agent says of itself, by one device's share of the replay."""
     counters, inputs = state.counters, self._inputs
     if self._agent.diagnose is None or counters['episodes'] < self._devices:
-      return
+      return {}
     capacity = self._run.config.evaluation.episodes * (inputs.longest + 1)
     evaluated = episodes.of(inputs.spec, trajectories, capacity)
     # Drawn alike at every evaluation of every run, so that nothing else depends on it.
@@ -264,32 +246,11 @@ class _Parts:
       (state.learner, state.replay, self._demonstrations)
     )
     metrics = self._diagnosis(learner, jax.random.key(0), shard, demonstrations, evaluated)
-    self._logger.write(counters, jax.device_get(metrics))
-
-  def _push(self, replay, trajectories, first):
-    """Adds episodes, dealt to the shards in turn by their number."""
-    devices, rows_most = self._devices, self._inputs.longest + 1
-    for number, trajectory in enumerate(trajectories, first):
-      if trajectory is None:
-        continue
-      rows = episodes.to_rows(trajectory)
-      length = len(rows.reward)
-      errors.check(
-        length <= rows_most,
-        'episode',
-        f'{length - 1} agent steps',
-        f'at most {rows_most - 1} (config.replay.longest, else the longest demonstration)',
-      )
-      padded = episodes.pad_rows(rows, rows_most)
-      # Every shard sees the episode; only one takes it.
-      counts = np.where(np.arange(devices) == number % devices, length, 0).astype(np.int32)
-      stacked = jax.tree.map(lambda x: np.broadcast_to(x, (devices,) + x.shape), padded)
-      replay = self._add(replay, stacked, counts)
-    return replay
+    return jax.device_get(metrics)
 
 
 def many_updates(agent: types.Agent, count: int):
-  """`count` updates of an agent as one function, to be mapped over devices; metrics are means."""
+  """`count` updates of an agent as one function, to be mapped over devices; metrics: `[count]`."""
 
   def update(learner, rng_key, replay, demonstrations):
     def one(carry, key):
@@ -301,7 +262,7 @@ def many_updates(agent: types.Agent, count: int):
 
     keys = jax.random.split(rng_key, count)
     (learner, replay), metrics = jax.lax.scan(one, (learner, replay), keys)
-    return learner, replay, jax.tree.map(lambda x: x.mean(0), metrics)
+    return learner, replay, metrics
 
   return update
 
@@ -312,6 +273,10 @@ def _diagnose_shard(agent, learner, rng_key, shard, demonstrations, evaluated):
   return agent.diagnose(learner, rng_key, replay, demonstrations, evaluated)
 
 
-def _episode_seed(seed: int, episode: int) -> int:
-  """A seed in [0, 2^32) for one episode of one run."""
-  return int(np.random.SeedSequence((seed, episode)).generate_state(1)[0])
+def _check_finite(metrics, updates):
+  """Raises where one of the `[count]` values after `updates` updates is not finite."""
+  bad = {name: np.flatnonzero(~np.isfinite(values)) for name, values in metrics.items()}
+  first = min((where[0] for where in bad.values() if where.size), default=None)
+  if first is not None:
+    names = [name for name, where in bad.items() if where.size and where[0] == first]
+    raise FloatingPointError(f'{", ".join(names)} not finite at update {updates + first + 1}')

@@ -17,7 +17,6 @@ from eimitate import agents
 from eimitate import configuration
 from eimitate import errors
 from eimitate import parallel
-from eimitate import runs
 from experiments import command_line
 from experiments import floors
 from experiments import workloads
@@ -30,7 +29,8 @@ _VARIANT = flags.DEFINE_string('variant', 'paper', 'Settings: tuned, paper or re
 _COMPARE = flags.DEFINE_string(
   'compare',
   '',
-  "FIELD=VALUE of the agent's: times the settings with that changed, too, in turns.",
+  "FIELD=VALUE of the agent's, or of `parallel`: times the settings with that changed, too, in "
+  'turns.',
 )
 _REPEATS = flags.DEFINE_integer('repeats', 5, 'Timed calls; their median counts.', lower_bound=1)
 _ENVIRONMENTS = flags.DEFINE_integer(
@@ -47,17 +47,17 @@ def main() -> None:
   errors.check(_WHAT.value in _KINDS, '--what', repr(_WHAT.value), ' or '.join(_KINDS))
   config = efficient_imitate.make_config(_VARIANT.value, _TASK.value, _PRESET.value)
   config = command_line.overridden(config, _CONFIG)
-  run_config = command_line.part(config, runs.Config)
-  parallel.prepare_cpu_devices(run_config.parallel.devices)
-  agent_configs = [command_line.part(config, agents.efficient_imitate.Config)]
-  if _COMPARE.value:
-    agent_configs.append(_changed(agent_configs[0], _COMPARE.value))
-  devices = parallel.choose_devices(run_config.parallel.devices, agent_configs[0].shared_rows)
-  placement = parallel.place(run_config.parallel.backend, devices)
-  compared = [_make(x, placement) for x in agent_configs]
+  configs = [config, *([_changed(config, _COMPARE.value)] if _COMPARE.value else [])]
+  requested = [x.parallel.devices for x in configs]
+  parallel.prepare_cpu_devices(max(requested) if all(requested) else 0)
+  placements = [_place(x) for x in configs]
+  compared = [_make(*pair) for pair in zip(configs, placements)]
   if _WHAT.value == 'render':
     compared.append(workloads.render_by_default(_TASK.value))
-  result = measure(compared, _REPEATS.value, len(devices))
+  devices = [len(placement.devices) for placement in placements]
+  result = measure(compared, _REPEATS.value, devices[0])
+  if devices[-1] != devices[0]:
+    result['other_devices'] = devices[-1]
   for name, value in result.items():
     print(f'{name:28s} {value}')
   if _PROFILE.value:
@@ -109,7 +109,17 @@ def measure(compared: list[workloads.Workload], repeats: int, devices: int) -> d
   return result
 
 
+def _place(config) -> parallel.Placement:
+  devices = parallel.choose_devices(config.parallel.devices, _agents_part(config).shared_rows)
+  return parallel.place(config.parallel.backend, devices)
+
+
+def _agents_part(config):
+  return command_line.part(config, agents.efficient_imitate.Config)
+
+
 def _make(config, placement) -> workloads.Workload:
+  config = _agents_part(config)
   spec = workloads.SPECS[_PRESET.value]
   makers = {
     'update': lambda: workloads.update(config, placement, spec, _UPDATES.value),
@@ -130,6 +140,8 @@ def _changed(config, text):
     value = json.loads(value)
   except json.JSONDecodeError:
     pass  # A word.
+  if not field.startswith('parallel.'):
+    configuration.override(_agents_part(config), {field: value})  # Others would change nothing.
   return configuration.override(config, {field: value})
 
 

@@ -8,6 +8,7 @@ from typing import Any, NoReturn, TypeVar
 from absl import app
 from absl import flags
 from absl import logging
+import jax
 from ml_collections import config_dict
 from ml_collections import config_flags
 
@@ -70,6 +71,8 @@ def _guarded(main):
     _stop(error)
   except FloatingPointError as error:
     _stop(f'{error}; the last checkpoint is kept')
+  except jax.errors.JaxRuntimeError as error:  # A device was lost, or its memory is full.
+    _stop(f'device: {_one_line(error)[:500]}; the last checkpoint is kept')
   except OSError as error:  # A full disk, a read-only folder.
     _stop(f'{_one_line(error)}; the last checkpoint is kept')
 

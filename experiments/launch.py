@@ -12,6 +12,7 @@ from absl import flags
 from eimitate import errors
 from eimitate import evaluation
 from eimitate import parallel
+from eimitate import processes
 from eimitate import runs
 from eimitate import training
 from experiments import command_line
@@ -44,21 +45,24 @@ def launch(agent: str, config: Any, name: str, presets: tuple[str, ...] = ('stat
   run_config = command_line.part(config, runs.Config)
   if _INIT_FROM.value:
     run_config = dataclasses.replace(run_config, init_from=_INIT_FROM.value)
-  parallel.prepare_cpu_devices(run_config.parallel.devices)
+  spread = run_config.parallel
+  processes.join(spread.coordinator, spread.num_processes, spread.process_id, spread.wait)
+  parallel.prepare_cpu_devices(spread.devices // spread.num_processes)
   base = _WORKDIR.value or f'runs/{TASK.value.replace("/", "_")}_{name}'
   seeds = _parse_seeds(_SEEDS.value)
   if seeds:
     workdirs = {seed: f'{base}/seed_{seed}' for seed in seeds}
   else:
     workdirs = {_SEED.value: _WORKDIR.value or f'{base}_{_SEED.value}'}
-  should_stop, done = stop_on_signal(), []
+  stopped, done = stop_on_signal(), []
+  should_stop = lambda: processes.any_process(stopped())
   for seed, workdir in workdirs.items():
     if should_stop():
       break
     run = runs.Run(agent, TASK.value, seed, agent_config, run_config)
     _train(run, workdir, should_stop)
     done.append(workdir)
-  if seeds:
+  if seeds and processes.leads():
     _draw(done, f'{base}/learning_curves.png')
     print(f'{base}/learning_curves.png')
   if should_stop():
@@ -68,6 +72,8 @@ def launch(agent: str, config: Any, name: str, presets: tuple[str, ...] = ('stat
 def _train(run, workdir, should_stop):
   started = time.time()
   result = training.train(run, workdir, should_stop)
+  if not processes.leads():
+    return
   _draw([workdir], f'{workdir}/learning_curve.png')
   line = f'{run.task}, seed {run.seed}: return {result["mean_return"]:.1f}'
   if 'fraction_of_expert' in result:

@@ -12,7 +12,8 @@ _ROOT = pathlib.Path(eimitate.__file__).parent
 # Each part may import the parts named with it, and itself; anything else is an upward import.
 _BASE = {'errors', 'configuration', 'types'}
 _PURE = _BASE | {'networks', 'ops'}
-_HOST = {'parallel', 'logs', 'checkpoints', 'acting', 'acting_on_device'}
+_HOST = {'parallel', 'processes', 'logs', 'checkpoints', 'acting'}
+_HOST |= {'acting_on_device', 'acting_with_ray'}
 _ABOVE = {'agents', 'environments', 'demonstrations', 'replay', 'evaluation', 'runs'}
 _ALLOWED = {
   'errors': set(),
@@ -27,18 +28,21 @@ _ALLOWED = {
   'environments': _BASE | {'rewards'},
   'demonstrations': _BASE | {'environments'},
   'parallel': _BASE,
+  'processes': _BASE,
   'logs': _BASE,
   'checkpoints': _BASE,
   'acting': _BASE,
   'acting_on_device': _BASE | {'environments', 'parallel', 'replay'},
   'tracking': _BASE | {'rewards', 'environments', 'demonstrations', 'runs'},
   'inputs': _PURE | _ABOVE | {'tracking'},
+  'acting_with_ray': _BASE | {'acting'},
   'states': _BASE | _HOST | {'runs', 'evaluation'},
   'evaluation': _PURE | {'agents', 'environments', 'demonstrations'} | _HOST,
   'imitation': _BASE
   | {'acting', 'environments', 'evaluation', 'demonstrations', 'rewards', 'tracking'},
   'runs': _BASE,
-  'training': _PURE | _ABOVE | _HOST | {'inputs', 'states'},
+  'collecting': _PURE | _ABOVE | _HOST | {'inputs', 'states'},
+  'training': _PURE | _ABOVE | _HOST | {'inputs', 'states', 'collecting'},
 }
 _IO_FREE = {'networks', 'ops', 'replay', 'rewards', 'search', 'agents', 'types'}
 _PURE_LIBRARIES = {

@@ -1,18 +1,22 @@
+from typing import NamedTuple
+
 import chex
 import jax
 import jax.numpy as jnp
 import numpy as np
-import optax
 import pytest
 
 from eimitate import agents
 from eimitate import parallel
+from eimitate.agents.efficient_imitate import learner as learner_lib
 from eimitate.agents.efficient_imitate import losses
+from eimitate.replay import episodes
 from tests.agents import test_d4pg as d4pg_test
 from tests.agents import test_efficient_imitate_learner as learner_test
+from tests.agents import test_metamimic as metamimic_test
 
 
-# What the first backend says, by the number of devices: the other must agree.
+# What is the same for both backends, computed once.
 _METRICS = {}
 
 
@@ -36,9 +40,9 @@ def test_bad_device_counts(requested, half, message):
 
 
 @pytest.mark.parametrize('backend', ['pmap', 'shard_map'])
-@pytest.mark.parametrize('count', [1, 2, 4])
-def test_update_on_several_devices(count, backend):
+def test_update_on_several_devices(backend):
   """The state stays replicated and the update is traced once."""
+  count = 2
   placement = parallel.place(backend, jax.local_devices()[:count])
   spec = learner_test._SPEC
   agent = agents.efficient_imitate.make_agent(learner_test.small(), spec)
@@ -54,7 +58,7 @@ def test_update_on_several_devices(count, backend):
   for i in range(2):
     state, shards, metrics = update(state, jax.random.key(i), shards, demonstrations)
   assert int(state.updates) == 2 and np.isfinite(metrics['loss/total'])
-  seen = _METRICS.setdefault(count, metrics)
+  seen = _METRICS.setdefault('searching', metrics)
   np.testing.assert_allclose(metrics['loss/gradient_norm'], seen['loss/gradient_norm'], rtol=1e-5)
   for leaf in jax.tree.leaves(state.params):
     copies = [np.asarray(shard.data) for shard in leaf.addressable_shards]
@@ -84,43 +88,94 @@ def test_d4pg_on_several_devices(backend, sampling):
     assert len(np.unique(replay.priority, axis=0)) == 4
 
 
+def _agent_and_batch(name):
+  """An agent, and the batch of one update: the replay's part and the demonstrations'."""
+  ei, d4pg, bc = agents.efficient_imitate, agents.d4pg, agents.behavioural_cloning
+  vectors, spec = learner_test.replay(0), learner_test._SPEC
+
+  def draw(ring, rows, unroll, stack=1):
+    keys = jax.random.split(jax.random.key(0))
+    return [episodes.sample(ring, key, rows, unroll, stack) for key in keys]
+
+  if name == 'ei_state':
+    # The gradient penalty pairs rows at random.
+    config = learner_test.small(**{'loss.gradient_penalty': 0.0})
+    return ei.make_agent(config, spec), draw(vectors, 4, config.unroll_steps)
+  if name == 'ei_image':
+    still = {'loss.gradient_penalty': 0.0, 'shift': 0, 'intensity': 0.0}
+    config, frames = learner_test.small_image(**still), learner_test._FRAMES
+    batch = draw(learner_test.frames_replay(0), 4, config.unroll_steps, frames.stack)
+    return ei.make_agent(config, frames), batch
+  if name == 'bc':
+    return bc.make_agent(bc.Config(policy=(16,), batch_size=8), spec), draw(vectors, 8, 0)
+  if name == 'd4pg':
+    ring = d4pg_test.fill(episodes.add, episodes.init(d4pg_test._SPEC, 60), length=30)
+    agent = d4pg.make_agent(d4pg_test.small(batch_size=8), d4pg_test._SPEC)
+    return agent, draw(ring, 8, 4)
+  uniform = metamimic_test._D4PG
+  agent = agents.metamimic.make_agent(
+    agents.metamimic.Config(uniform, uniform), metamimic_test._SPEC
+  )
+  replay = metamimic_test._filled(agent, metamimic_test._episode(8, True))
+  both = [draw(ring, 8, 1) for ring in replay]
+  return agent, [type(replay)(*parts) for parts in zip(*both)]
+
+
 @pytest.mark.parametrize('backend', ['pmap', 'shard_map'])
-@pytest.mark.parametrize('count', [2, 4])
-def test_same_batch_gives_the_same_gradient_norm(count, backend):
-  """Adam would hide a gradient that is wrong by the number of devices."""
-  config = learner_test.small(**{'loss.gradient_penalty': 0.0})
-  networks = agents.efficient_imitate.make_networks(config.networks, learner_test._SPEC)
-  params = networks.init(jax.random.key(0))
-  half, horizon = 8, config.unroll_steps
-  windows = [
-    learner_test.episodes.sample(learner_test.replay(i), jax.random.key(i), half, horizon)
-    for i in range(2)
-  ]
+@pytest.mark.parametrize('name', ['ei_state', 'ei_image', 'd4pg', 'metamimic', 'bc'])
+def test_same_batch_gives_the_same_update(monkeypatch, name, backend):
+  """Adam would hide a gradient that is wrong by the number of devices; its norm does not."""
+  agent, (own, experts) = _agent_and_batch(name)
+  half, unroll = 4, learner_test.small().unroll_steps
   targets = losses.Targets(
-    value=jnp.ones((half, horizon + 1)),
-    actions=jnp.full((half, horizon + 1, 4, 2), 0.3),
-    weights=jnp.full((half, horizon + 1, 4), 0.25),
-    expert_value=jnp.ones((half, horizon + 1)),
+    value=jnp.ones((half, unroll + 1)),
+    actions=jnp.full((half, unroll + 1, 4, 2), 0.3),
+    weights=jnp.full((half, unroll + 1, 4), 0.25),
+    expert_value=jnp.ones((half, unroll + 1)),
   )
 
-  def gradient_norm(axis_name, batch):
-    agent, expert, targets = batch
-    gradient = jax.grad(
-      lambda p: losses.total_loss(
-        p, params, config.loss, networks, 100.0, jax.random.key(0), agent, expert, targets,
-        jnp.float32(1), axis_name,
-      )[0]
-    )(params)  # fmt: skip
-    if axis_name:
-      gradient = jax.lax.pmean(gradient, axis_name)
-    return optax.tree.norm(gradient)
+  def share(tree, rows):
+    """This device's rows: devices do not draw at random now."""
+    start = jax.lax.axis_index(parallel.AXIS_NAME) * rows
+    return jax.tree.map(lambda x: jax.lax.dynamic_slice_in_dim(x, start, rows), tree)
 
-  batch = (*windows, targets)
-  alone = gradient_norm(None, batch)
-  shards = jax.tree.map(lambda x: x.reshape((count, -1) + x.shape[1:]), batch)
-  placement = parallel.place(backend, jax.local_devices()[:count])
-  mapped = placement.map_shards(lambda shard: gradient_norm(parallel.AXIS_NAME, shard))
-  np.testing.assert_allclose(mapped(shards), float(alone), rtol=1e-4)
+  def make_targets(*arguments):
+    return share(targets, len(arguments[-1].actions)), {}
+
+  monkeypatch.setattr(episodes, 'sample', lambda windows, key, rows, *_: share(windows, rows))
+  monkeypatch.setattr(learner_lib, 'make_targets', make_targets)
+
+  def metrics_on(count):
+    placement = parallel.place(backend, jax.local_devices()[:count])
+    update = placement.map_update(
+      lambda *arguments: agent.update(*arguments, axis_name=parallel.AXIS_NAME)
+    )
+    state = placement.replicate(agent.init(jax.random.key(0)))
+    expert = placement.replicate(experts)
+    state, _, metrics = update(state, jax.random.key(1), placement.stack(own), expert)
+    for leaf in jax.tree.leaves(state):
+      for shard in leaf.addressable_shards:
+        np.testing.assert_array_equal(shard.data, leaf.addressable_shards[0].data)
+    return {name: value for name, value in metrics.items() if name.startswith('loss/')}
+
+  one = _METRICS[name] = _METRICS[name] if name in _METRICS else metrics_on(1)
+  four = metrics_on(4)
+  norms = [float(value) for key, value in one.items() if key.endswith('gradient_norm')]
+  assert norms and min(norms) > 0 and set(one) == set(four)
+  for key, value in one.items():
+    np.testing.assert_allclose(four[key], value, rtol=2e-4, atol=1e-6, err_msg=key)
+
+
+def test_a_mix_of_platforms(monkeypatch):
+  class Device(NamedTuple):
+    platform: str
+
+  mixed = [Device('cpu'), Device('gpu')]
+  with pytest.raises(ValueError, match='devices: found cpu and gpu, expected one platform'):
+    parallel.place('pmap', mixed)
+  monkeypatch.setattr(jax, 'local_devices', lambda process: mixed)
+  with pytest.raises(ValueError, match='devices: found cpu and gpu, expected one platform'):
+    parallel.choose_devices(0, 8)
 
 
 def test_unknown_backend():

@@ -1,5 +1,6 @@
 """The loop on a tiny agent: files, resuming, bad input."""
 
+import errno
 import json
 import pathlib
 import resource
@@ -16,10 +17,15 @@ from eimitate import configuration
 from eimitate import demonstrations
 from eimitate import environments
 from eimitate import evaluation
+from eimitate import inputs as inputs_lib
 from eimitate import logs
+from eimitate import parallel
 from eimitate import runs
+from eimitate import states
 from eimitate import training
 from eimitate import types
+from eimitate.agents import behavioural_cloning
+from eimitate.agents import learning
 from tests.agents import test_efficient_imitate_learner as learner_test
 
 _FACTORY = 'tests.environments.fakes:make'
@@ -237,6 +243,17 @@ def test_starting_from_other_shapes_is_refused(data, trained, tmp_path):
   assert not (tmp_path / 'run').exists()
 
 
+def test_another_agents_checkpoint_is_refused(data, trained, tmp_path):
+  config = behavioural_cloning.Config(batch_size=8)
+  other = {'agent': 'behavioural_cloning', 'agent_config': config}
+  expected = "config.init_from: found a checkpoint of 'efficient_imitate', expected one of 'behav"
+  with pytest.raises(ValueError, match=expected):
+    training.train(small_run(data, init_from=str(trained[0]))._replace(**other), tmp_path / 'run')
+  with pytest.raises(ValueError, match="agent: stored 'efficient_imitate', given 'behavioural_c"):
+    training.train(small_run(data)._replace(**other), trained[0])
+  assert not (tmp_path / 'run').exists()
+
+
 def test_a_full_disk_keeps_the_last_checkpoint(tmp_path):
   """No file may grow: what a full disk does, on any machine."""
   state = {name: {'x': jnp.ones(1000)} for name in ('params', 'learner', 'replay')}
@@ -304,7 +321,9 @@ def test_another_runs_workdir_is_refused(data, trained, overrides, seed, message
       'config.replay.episodes: found 1, expected at least one for each of 2',
     ),
     ({'actors.fractions': (0.5,)}, 'config.actors.fractions: found'),
-    ({'actors.placement': 'moon'}, "config.actors.placement: found 'moon', expected host"),
+    ({'actors.placement': 'moon'}, "config.actors.placement: found 'moon', expected host or dev"),
+    ({'actors.workers': 2}, 'config.actors.workers: found 2, expected 1, or config.actors.placem'),
+    ({'parallel.devices': 64}, 'config.parallel.devices: found 64, expected 1 to 4'),
   ],
 )
 def test_bad_input_writes_nothing(data, tmp_path, overrides, message):
@@ -323,8 +342,66 @@ def test_a_strangers_folder_is_refused(data, tmp_path):
 
 def test_not_finite_stops_the_run(data, tmp_path):
   agent = learner_test.small(**{'optimiser.learning_rate': 1e30})
-  with pytest.raises(FloatingPointError, match='not finite after'):
+  with pytest.raises(FloatingPointError, match='not finite'):
     training.train(small_run(data, agent=agent), tmp_path / 'run')
+  assert not checkpoints.exist(tmp_path / 'run')
+
+
+def test_the_first_bad_update_and_its_terms_are_named(data, tmp_path, monkeypatch):
+  """It goes bad in the second round; the checkpoint of the first stays."""
+  step = learning.step
+
+  def worsening(state, target_params, optimiser, gradient, metrics, axis_name):
+    late = jnp.where(state.updates < 27, 1.0, jnp.nan)
+    metrics = metrics | {'loss/value': metrics['loss/value'] * late}
+    return step(state, target_params, optimiser, gradient, metrics, axis_name)
+
+  monkeypatch.setattr(learning, 'step', worsening)
+  with pytest.raises(FloatingPointError, match='^loss/value not finite at update 28$'):
+    training.train(small_run(data), tmp_path / 'run')
+  assert evaluation.load(tmp_path / 'run').counters['updates'] == 20
+
+
+def test_bad_parameters_are_not_saved(data, tmp_path):
+  run = small_run(data)
+  inputs = inputs_lib.load(run)
+  agent = evaluation.AGENTS[run.agent].make_agent(run.agent_config, inputs.spec)
+  placement = parallel.place('pmap', jax.local_devices()[:2])
+  state = states.init(run, agent, placement, agent.init_replay(40), None)
+  worse = jax.tree.map(lambda x: x / 0, state.learner.params['policy'])
+  learner = state.learner._replace(params=state.learner.params | {'policy': worse})
+  with pytest.raises(FloatingPointError, match=r"parameter \['policy'\].* not finite after 0"):
+    states.save(None, agent, state._replace(learner=learner), 2, 0, {})
+
+
+def test_a_full_disk_ends_the_run_and_keeps_the_last_checkpoint(data, tmp_path, monkeypatch):
+  write = logs.Logger.write
+
+  def full(self, counters, metrics):
+    if counters['agent_steps'] > 40:
+      raise OSError(errno.ENOSPC, 'No space left on device', 'metrics.jsonl')
+    write(self, counters, metrics)
+
+  monkeypatch.setattr(logs.Logger, 'write', full)
+  with pytest.raises(OSError, match='No space left on device'):
+    training.train(small_run(data), tmp_path / 'run')
+  assert evaluation.load(tmp_path / 'run').counters['agent_steps'] == 40
+
+
+def test_a_read_only_work_directory(data, tmp_path, monkeypatch):
+  def refuse(path, *_, **__):
+    raise OSError(errno.EROFS, 'Read-only file system', str(path))
+
+  monkeypatch.setattr(pathlib.Path, 'mkdir', refuse)
+  with pytest.raises(OSError, match='Read-only file system.*run'):
+    training.train(small_run(data), tmp_path / 'run')
+
+
+def test_failures_are_logged_by_reason(data, tmp_path):
+  factory = 'tests.environments.fakes:make_failing'
+  training.train(small_run(data, environment=factory, agent_steps=20), tmp_path / 'run')
+  [row] = [x for x in logs.read(tmp_path / 'run' / 'metrics.jsonl') if 'collect/mean_return' in x]
+  assert row['collect/failed_episodes'] == row['collect/failed_episodes/RuntimeError'] == 2
 
 
 @pytest.mark.parametrize('make', [lambda path: None, lambda path: path.mkdir()])

@@ -1,5 +1,8 @@
 """A tiny environment of one's own."""
 
+import os
+import signal
+
 import dm_env
 from dm_env import specs
 import numpy as np
@@ -37,6 +40,33 @@ class PointMass(dm_env.Environment):
 
   def _observation(self):
     return {'position': np.array([self._position]), 'steps': np.float64(self._steps)}
+
+
+class Deadly(PointMass):
+  """Takes its whole process with it, in the middle of the episode of seed 13."""
+
+  def seed(self, seed):
+    super().seed(seed)
+    self._seed = seed
+
+  def step(self, action):
+    if self._seed == 13 and self._steps == 5:
+      os.kill(os.getpid(), signal.SIGKILL)
+    return super().step(action)
+
+
+class Failing(PointMass):
+  """Raises at its eleventh step."""
+
+  def step(self, action):
+    if self._steps == 10:
+      raise RuntimeError('a joint broke')
+    return super().step(action)
+
+
+def make_failing():
+  """What `--config.environment` names."""
+  return Failing()
 
 
 def make():

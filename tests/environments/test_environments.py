@@ -114,10 +114,31 @@ def test_a_failing_environment_costs_its_own_episode_only(caplog):
   made = [environments.Canonical(environment) for environment in made]
   collected = acting.collect_episodes(lambda o: np.zeros((4, 1)), made, range(4))
   lengths = [len(x.actions) if x else None for x in collected.trajectories]
-  assert lengths == [20, 2, 2, None] and collected.failures == 3
+  assert lengths == [20, 2, 2, None] and collected.failures == {
+    'RuntimeError': 1,
+    'FloatingPointError': 1,
+    'OSError': 1,
+  }
   cut = collected.trajectories[1]
   assert cut.observations.shape == (3, 2) and cut.discounts[-1] == 1
   assert 'RuntimeError: physics' in caplog.text and 'not finite' in caplog.text
+
+
+def test_a_diverging_simulation_ends_the_episode():
+  """MuJoCo warns of it, and goes on with zeros."""
+  environment = environments.make_environment('cartpole/swingup', 8)
+  steps = iter(range(1000))
+
+  def act(observations):
+    if next(steps) == 3:
+      environment._environment.physics.data.qvel[:] = 1e30
+    return np.zeros((len(observations), 1))
+
+  collected = acting.collect_episodes(act, [environment], [0])
+  assert collected.failures == {'PhysicsError': 1}
+  assert len(collected.trajectories[0].actions) == 3
+  collected = acting.collect_episodes(act, [environment], [0])
+  assert not collected.failures and len(collected.trajectories[0].actions) == 125
 
 
 def test_nothing_but_failures_is_an_error():

@@ -4,6 +4,7 @@ import json
 import subprocess
 import sys
 
+import jax
 import numpy as np
 import pytest
 
@@ -140,6 +141,19 @@ def test_a_full_disk_is_one_line(capsys):
   assert capsys.readouterr().err == said
 
 
+def test_a_lost_device_is_one_line(capsys):
+  def main():
+    raise jax.errors.JaxRuntimeError('INTERNAL: CUDA error: device lost\n in stream 3')
+
+  with pytest.raises(SystemExit) as ended:
+    command_line._guarded(main)
+  assert ended.value.code == 2
+  said = (
+    'error: device: INTERNAL: CUDA error: device lost in stream 3; the last checkpoint is kept\n'
+  )
+  assert capsys.readouterr().err == said
+
+
 def test_benchmark(tmp_path):
   output = tmp_path / 'benchmark.json'
   small = ['--config.batch_size=8', '--config.search.num_simulations=4', '--repeats=1']
@@ -159,6 +173,17 @@ def test_benchmark_compares_in_one_run(tmp_path):
   assert 0 < values['ratio'] < 1 and values['compare'] == 'unroll_steps=40'
   assert values['floor_ms'] > 0 and values['windows_per_second'] > 0
   assert list((tmp_path / 'trace').rglob('*.xplane.pb'))
+
+
+def test_benchmark_compares_numbers_of_devices(tmp_path):
+  output = tmp_path / 'benchmark.json'
+  arguments = ['--config.parallel.devices=1', '--compare=parallel.devices=2', '--repeats=1']
+  result = _process('benchmark', '--what=replay', *arguments, f'--json={output}')
+  assert result.returncode == 0, result.stderr
+  values = json.loads(output.read_text())
+  assert (values['devices'], values['other_devices']) == (1, 2)
+  refused = _process('benchmark', '--what=replay', '--compare=agent_steps=7')
+  assert refused.returncode == 2 and "no field 'agent_steps'" in refused.stderr
 
 
 @pytest.mark.parametrize('what', ['act', 'environment'])

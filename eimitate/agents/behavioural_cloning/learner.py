@@ -75,6 +75,7 @@ def make_agent(config: config_lib.Config, spec: types.EnvironmentSpec) -> types.
     gradient, metrics = jax.grad(loss, has_aux=True)(state.params, batch)
     if axis_name is not None:
       gradient, metrics = jax.lax.pmean((gradient, metrics), axis_name)
+    metrics = {**metrics, 'loss/gradient_norm': optax.tree.norm(gradient)}
     step, opt_state = optimiser.update(gradient, state.opt_state, state.params)
     params = optax.apply_updates(state.params, step)
     return LearnerState(params, opt_state, state.updates + 1), replay, metrics
