@@ -20,6 +20,7 @@ from experiments.figures import bars
 from experiments.figures import curves
 from experiments.figures import diagnostics
 from experiments.figures import film_strip
+from experiments.figures import inside
 from experiments.figures import latents
 from experiments.figures import search_tree
 from experiments.figures import sources as sources_lib
@@ -70,9 +71,10 @@ def _draw_one(figure, texts, outputs):
     gl.prepare()
     film_strip.draw(film_strip.data(texts[0]), outputs)
   elif figure == 'latents':
-    latents.draw(latents.data(texts[0]), outputs)
+    latents.draw(latents.data(inside.open_checkpoint(texts[0])), outputs)
   else:
-    search_tree.draw(search_tree.data(texts[0], _DECISION.value, _SIMULATIONS.value), outputs)
+    opened = inside.open_checkpoint(texts[0])
+    search_tree.draw(search_tree.data(opened, _DECISION.value, _SIMULATIONS.value), outputs)
   return []
 
 

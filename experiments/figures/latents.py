@@ -27,22 +27,20 @@ class Path(NamedTuple):
   fraction: float | None
 
 
-def data(checkpoint: str | os.PathLike, perplexity: float = 30.0) -> list[Path]:
+def data(inside: inside_lib.Inside, perplexity: float = 30.0) -> list[Path]:
   """The first demonstration and episodes from the run's beginning to its end, embedded together.
 
   Args:
-    checkpoint: a work directory or one step in it.
+    inside: an opened checkpoint.
     perplexity: of t-SNE, less than a third of the number of states; its seed is fixed.
 
   Raises:
-    InputError: if scikit-learn is missing, or the checkpoint cannot be opened or is of another
-      agent.
+    InputError: if scikit-learn is missing, or the replay holds no episode.
   """
   found = importlib.util.find_spec('sklearn') is not None
   errors.check(found, '--figure=latents', 'no scikit-learn', '`pip install eimitate[plot]`')
   from sklearn import manifold
 
-  inside = inside_lib.open_checkpoint(checkpoint)
   replay, expert = inside_lib.replay_of(inside), inside_lib.expert_replay(inside)
   own = inside_lib.episode_rows(replay)
   errors.check(bool(own), 'checkpoint', 'no episode of the agent', 'one saved after a round')

@@ -37,16 +37,14 @@ class Tree(NamedTuple):
   actions: np.ndarray
 
 
-def data(checkpoint: str | os.PathLike, decision: int = 0, num_simulations: int = 50) -> Tree:
+def data(inside: inside_lib.Inside, decision: int = 0, num_simulations: int = 50) -> Tree:
   """Searches from the first demonstration's observation before its action number `decision`.
 
   The search is pUCT (appendix A.2) without noise, whatever the agent acts with.
 
   Raises:
-    InputError: if there is no such decision, or the checkpoint cannot be opened or is of another
-      agent.
+    InputError: if there is no such decision.
   """
-  inside = inside_lib.open_checkpoint(checkpoint)
   expert = inside_lib.expert_replay(inside)
   rows = inside_lib.episode_rows(expert)[0]
   last = len(rows) - 2

@@ -133,5 +133,5 @@ for row in logs.read(FOLDER / 'run' / 'metrics.jsonl'):
     print(f'{row["agent_steps"]:5d} agent steps: {fraction:.2f} of the demonstrations')
 
 loaded = evaluation.load(FOLDER / 'run')
-found = evaluation.evaluate(loaded, evaluation.environments_of(loaded, 10))
+found = evaluation.evaluate(loaded, evaluation.environments_of(loaded, 5))
 evaluation.summarise_runs([found['returns']], loaded.description['expert_return'])
