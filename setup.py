@@ -43,7 +43,7 @@ setuptools.setup(
     # Asks for more than its environments need here: pip install --no-deps is enough.
     'playground': ['playground>=0.2,<0.3'],
     'gpu': ['jax[cuda13]'],
-    'video': ['imageio>=2.37', 'imageio-ffmpeg>=0.6'],
+    'video': ['imageio-ffmpeg>=0.6'],
     'plot': ['scikit-learn>=1.6'],
     'notebooks': ['jupytext>=1.16', 'ipykernel', 'nbclient'],
     'ray': ['ray>=2.50'],

@@ -1,9 +1,14 @@
-"""Videos of an agent's episodes beside a demonstration; needs `pip install eimitate[video]`."""
+"""Videos of an agent's episodes beside a demonstration; needs `pip install eimitate[video]`.
+
+That is imageio-ffmpeg, which brings an ffmpeg of its own. It is run directly: imageio would fork
+this process, which has an OpenGL context and jax's threads by then.
+"""
 
 from collections.abc import Mapping, Sequence
 import importlib.util
 import os
 import pathlib
+import subprocess
 import sys
 from typing import Any
 
@@ -25,8 +30,8 @@ def prepare(path: str) -> None:
     InputError: if `path` is no .mp4, a package is missing, or nothing can be drawn.
   """
   errors.check(path.endswith('.mp4'), '--video', repr(path), 'a name.mp4')
-  missing = [x for x in ('imageio', 'imageio_ffmpeg') if not importlib.util.find_spec(x)]
-  errors.check(not missing, '--video', f'no {missing}', '`pip install eimitate[video]`')
+  found = importlib.util.find_spec('imageio_ffmpeg') is not None
+  errors.check(found, '--video', 'no imageio-ffmpeg', '`pip install eimitate[video]`')
   gl.prepare()
 
 
@@ -123,13 +128,14 @@ def side_by_side(shown: Mapping[str, Sequence[np.ndarray]]) -> list[np.ndarray]:
 
 def write_frames(path: str | os.PathLike, frames: Sequence[np.ndarray], rate: float) -> None:
   """Writes pictures `[height, width, 3]` uint8 as H.264, `rate` a second, and renames it then."""
-  import imageio.v2 as imageio
+  import imageio_ffmpeg
 
   partial = pathlib.Path(path).with_suffix('.partial.mp4')
-  writer: Any = imageio.get_writer(partial, format='FFMPEG', fps=rate, codec='libx264')
-  with writer:
-    for frame in frames:
-      writer.append_data(frame)
+  height, width, _ = frames[0].shape
+  raw = ['-f', 'rawvideo', '-pix_fmt', 'rgb24', '-s', f'{width}x{height}', '-r', f'{rate}']
+  encoded = ['-c:v', 'libx264', '-pix_fmt', 'yuv420p', '-movflags', '+faststart']
+  command = [imageio_ffmpeg.get_ffmpeg_exe(), '-y', '-loglevel', 'error', *raw, '-i', '-', *encoded]
+  subprocess.run([*command, str(partial)], input=np.stack(frames).tobytes(), check=True)
   os.replace(partial, path)
 
 

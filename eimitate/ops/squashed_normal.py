@@ -40,6 +40,18 @@ def mode(policy: SquashedNormal) -> jax.Array:
   return jnp.tanh(policy.mean)
 
 
+def entropy(policy: SquashedNormal, noise: jax.Array) -> jax.Array:
+  """The entropy in nats, summed over the action's parts, `[...]`.
+
+  Exact but for the squashing, whose mean log slope has no closed form and is taken at `noise`,
+  standard normal `[..., A]`. Before it is squashed an action cannot be lost to rounding, as those
+  of a saturated policy are in `log_prob`.
+  """
+  u = policy.mean + jnp.exp(policy.log_std) * noise
+  normal = 0.5 * jnp.log(2 * jnp.pi * jnp.e) + policy.log_std
+  return (normal + _log_slope(u)).sum(-1)
+
+
 def log_prob(policy: SquashedNormal, action: jax.Array) -> jax.Array:
   """Log density of `action` `[..., A]`, summed over the action's parts, `[...]`.
 
@@ -50,5 +62,9 @@ def log_prob(policy: SquashedNormal, action: jax.Array) -> jax.Array:
   u = jnp.arctanh(jnp.clip(action, -_ACTION_LIMIT, _ACTION_LIMIT))
   scaled = (u - policy.mean) * jnp.exp(-policy.log_std)
   normal = -0.5 * (scaled**2 + jnp.log(2 * jnp.pi)) - policy.log_std
-  log_slope = 2 * (jnp.log(2.0) - u - jax.nn.softplus(-2 * u))
-  return (normal - log_slope).sum(-1)
+  return (normal - _log_slope(u)).sum(-1)
+
+
+def _log_slope(u):
+  """log(1 - tanh(u)^2)."""
+  return 2 * (jnp.log(2.0) - u - jax.nn.softplus(-2 * u))

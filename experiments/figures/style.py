@@ -48,7 +48,7 @@ def check_outputs(outputs: Sequence[str | os.PathLike]) -> None:
   """Raises `InputError` unless each is a .png or .svg in a folder that exists."""
   for output in outputs:
     path = pathlib.Path(output)
-    errors.check(path.suffix in _FORMATS, '--output', str(output), 'a name.png or name.svg')
+    errors.check(path.suffix in _FORMATS, '--output', repr(str(output)), 'a name.png or name.svg')
     errors.check(path.parent.is_dir(), '--output', f'no folder {path.parent}', 'one that exists')
 
 

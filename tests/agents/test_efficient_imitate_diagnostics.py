@@ -1,5 +1,4 @@
 import jax
-import jax.numpy as jnp
 import numpy as np
 import pytest
 
@@ -7,7 +6,6 @@ from eimitate import agents
 from eimitate import types
 from eimitate.agents.efficient_imitate import diagnostics
 from eimitate.agents.efficient_imitate import learner as learner_lib
-from eimitate.ops import squashed_normal
 from eimitate.replay import episodes
 from tests.agents import test_efficient_imitate_learner as learner_test
 
@@ -65,25 +63,6 @@ def test_value_calibration_by_hand(terminal):
   assert found.keys() == expected.keys()
   for name, value in expected.items():
     assert float(found[name]) == pytest.approx(value, rel=1e-4, abs=1e-5), name
-
-
-def test_policy_entropy_of_known_policies():
-  zero, one = jnp.zeros((200_000, 1)), jnp.ones((200_000, 1))
-  policies = {
-    'policy': squashed_normal.SquashedNormal(zero, 0 * zero),
-    'bc_policy': squashed_normal.SquashedNormal(one, -2 * one),
-  }
-  networks = _ei.make_networks(learner_test.small().networks, _SPEC)._replace(
-    **{name: lambda params, latent, policy=policy: policy for name, policy in policies.items()}
-  )
-  found = diagnostics.policy_entropy(networks, {}, jax.random.key(0), zero)
-  grid = jnp.linspace(-1, 1, 400_003)[1:-1, None]
-  for metric, policy in zip(('policy/entropy', 'policy/bc_entropy'), policies.values()):
-    log_prob = squashed_normal.log_prob(jax.tree.map(lambda x: x[:1], policy), grid)
-    inside = np.abs(grid[:, 0]) < 1 - 1e-3  # Past there a recorded action is clipped.
-    step = float(grid[1, 0] - grid[0, 0])
-    expected = -float(np.sum((np.exp(log_prob) * log_prob)[inside])) * step
-    assert float(found[metric]) == pytest.approx(expected, abs=0.02)
 
 
 def test_of_a_whole_agent():

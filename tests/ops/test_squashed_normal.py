@@ -59,3 +59,23 @@ def test_samples_have_the_policys_moments():
   u = np.arctanh(squashed_normal.from_noise(expanded, noise))
   np.testing.assert_allclose([u.mean(), u.std()], [0.5, np.exp(-1)], atol=0.01)
   np.testing.assert_allclose(squashed_normal.mode(policy), np.tanh(0.5), rtol=1e-6)
+
+
+def test_entropy_agrees_with_quadrature():
+  noise = jax.random.normal(jax.random.key(0), (200_000, 1))
+  for mean, log_std in [(0.0, 0.0), (1.0, -2.0), (-0.5, 0.5)]:
+    # Over u, where action = tanh(u): -E[log p(u) - log(1 - tanh(u)^2)].
+    normal = stats.norm(mean, np.exp(log_std))
+    negative = lambda u: normal.pdf(u) * (normal.logpdf(u) - 2 * np.log(1 / np.cosh(u)))
+    expected = -integrate.quad(negative, mean - 10, mean + 10)[0]
+    policy = jax.tree.map(lambda x: x[None], _policy(mean, log_std))
+    actual = squashed_normal.entropy(policy, noise).mean()
+    np.testing.assert_allclose(actual, expected, atol=0.01)
+
+
+def test_entropy_of_a_saturated_policy_is_below_a_uniform_ones():
+  entropy = squashed_normal.entropy(_policy(20.0, -1.0), jnp.zeros(1))
+  # Its actions lie within about exp(-40) of 1.
+  np.testing.assert_allclose(
+    entropy, 0.5 * np.log(2 * np.pi * np.e) - 1 + 2 * np.log(2) - 40, rtol=1e-5
+  )

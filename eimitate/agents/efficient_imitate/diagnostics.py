@@ -24,9 +24,7 @@ def policy_entropy(
   policies = {'policy/entropy': networks.policy, 'policy/bc_entropy': networks.bc_policy}
 
   def entropy(policy):
-    noise = jax.random.normal(rng_key, policy.mean.shape)
-    action = squashed_normal.from_noise(policy, noise)
-    return -squashed_normal.log_prob(policy, action).mean()
+    return squashed_normal.entropy(policy, jax.random.normal(rng_key, policy.mean.shape)).mean()
 
   return {name: entropy(policy(params, latent)) for name, policy in policies.items()}
 
