@@ -115,12 +115,14 @@ def draw(tree: Tree, outputs: Sequence[str | os.PathLike]) -> None:
   figure.colorbar(points, ax=ax, label='value of the step (Q), root: its value')
   at = (x[tree.chosen], y[tree.chosen])
   action = ', '.join(f'{part:.2f}' for part in tree.actions[tree.chosen])
-  ax.annotate(f'chosen: ({action})', at, xytext=(0, -22), textcoords='offset points', ha='center')
+  white = {'facecolor': 'white', 'edgecolor': 'none', 'alpha': 0.8, 'pad': 1}
+  place = {'xytext': (0, -22), 'textcoords': 'offset points', 'ha': 'center', 'bbox': white}
+  ax.annotate(f'chosen: ({action})', at, **place)
   handles = [
     matplotlib.lines.Line2D([], [], color=style.COLOURS[number], linestyle=dashes, label=label)
     for number, dashes, label in ((0, '-', 'policy'), (1, '--', 'BC policy'))
   ]
-  ax.legend(handles=handles, title='action drawn by', fontsize='small', loc='lower left')
+  ax.legend(handles=handles, title='action drawn by', fontsize='small', loc='upper left')
   ax.set(xticks=[], yticks=range(-max(tree.depth), 1), ylabel='depth', xlabel='')
   ax.set_yticklabels([str(-tick) for tick in range(-max(tree.depth), 1)])
   ax.grid(visible=False)
