@@ -28,9 +28,6 @@ CONTROL_TIMESTEP, LONGEST = 0.05, 300
 HALF = 0.02
 # Rewards of an action after which the hand is near the target block, has lifted it, has stacked it.
 REACHED, LIFTED, STACKED = 0.25, 0.5, 1.0
-# Metres between the vectors from hand to block of a demonstration and of its imitation.
-LOST = 0.01
-
 _NEAR = 0.05  # Between the fingers and the target block's centre.
 _LIFT = 0.03  # Of the target block over the table.
 _MISALIGNED, _APART = 0.02, 0.006  # Horizontally and vertically, of a block on another.
@@ -186,16 +183,6 @@ class JacoEnvironment(Simulated):
     data = self._data
     parts = [feature(self.task, data) for feature in _FEATURES.values()]
     return np.concatenate(parts).astype(np.float32)
-
-  def lost(self, features: np.ndarray, goal: np.ndarray) -> bool:
-    """Whether the vector from hand to block differs by a centimetre: tracking is lost (C.2).
-
-    Args:
-      features: `[O]` of the environment.
-      goal: `[O]` of the demonstration at the same time.
-    """
-    part = self.parts['hand_to_block']
-    return bool(np.linalg.norm(features[part] - goal[part]) > LOST)
 
   def _begin(self):
     # The time limit is by the state's own clock; nothing else counts steps.

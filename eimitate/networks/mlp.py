@@ -24,6 +24,7 @@ class MLP(nn.Module):
   zero_last: weights and biases of the last layer start at zero (appendix A.3).
   normalise_first: the first hidden layer is followed by layer normalisation and tanh instead,
     which makes inputs of any scale alike (Barth-Maron et al., 2018, as usually run on dm_control).
+  normalise: layer normalisation precedes every activation (MetaMimic, Figure 3).
   """
 
   hidden: Sequence[int]
@@ -31,14 +32,16 @@ class MLP(nn.Module):
   activation: str = 'leaky_relu'
   zero_last: bool = False
   normalise_first: bool = False
+  normalise: bool = False
 
   @nn.compact
   def __call__(self, x: jax.Array) -> jax.Array:
     """Maps `[..., I]` to `[..., output]`."""
     for i, size in enumerate(self.hidden):
       x = _dense(size, x.shape[-1])(x)
-      normalise = self.normalise_first and i == 0
-      x = jnp.tanh(nn.LayerNorm()(x)) if normalise else ACTIVATIONS[self.activation](x)
+      first = self.normalise_first and i == 0
+      x = nn.LayerNorm()(x) if first or self.normalise else x
+      x = jnp.tanh(x) if first else ACTIVATIONS[self.activation](x)
     if self.zero_last:
       zeros = nn.initializers.zeros_init()
       return nn.Dense(self.output, kernel_init=zeros, bias_init=zeros)(x)

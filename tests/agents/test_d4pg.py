@@ -189,3 +189,68 @@ def test_importance_weights_by_hand():
   weights = learner.importance_weights(jnp.array([0.25, 1.0, 4.0]), 0.5)
   np.testing.assert_allclose(weights, [1.0, 0.5, 0.25], rtol=1e-6)
   np.testing.assert_array_equal(learner.importance_weights(jnp.ones(3), 0.4), 1)
+
+
+_FRAMES = types.EnvironmentSpec(0, 2, frame=(16, 16, 3), stack=2)
+_TOWER = {'tower.channels': (4,), 'tower.blocks': 1, 'tower.output': 8}
+
+
+def _frames_rows():
+  """One episode of random frames."""
+  rng = np.random.default_rng(0)
+  trajectory = types.Trajectory(
+    rng.integers(0, 256, (9, 16, 16, 3), np.uint8),
+    rng.uniform(-1, 1, (8, 2)).astype(np.float32),
+    rng.uniform(size=8).astype(np.float32),
+    np.ones(8, np.float32),
+  )
+  return trajectory, episodes.to_rows(trajectory)
+
+
+def test_learns_from_frames():
+  agent = _d4pg.make_agent(small(batch_size=4, n_step=2, **_TOWER), _FRAMES)
+  _, rows = _frames_rows()
+
+  @jax.jit
+  def learn(key):
+    before = agent.init(key)
+    replay = agent.add(agent.init_replay(20), rows, jnp.int32(9))
+    after, _, metrics = agent.update(before, key, replay, None)
+    observations = jnp.zeros((5, 16, 16, 6), jnp.uint8)
+    acted = agent.act(agent.params(after), key, observations, 0.1)
+    moved = lambda a, b: jnp.abs(a - b).max()
+    return jax.tree.map(moved, before.params, after.params), metrics, acted
+
+  moved, metrics, acted = learn(jax.random.key(0))
+  assert np.isfinite(metrics['loss/critic']) and acted.shape == (5, 2)
+  for path, change in jax.tree_util.tree_leaves_with_path(moved):
+    # What is normalised afterwards does not feel its bias.
+    assert change > 0 or 'bias' in jax.tree_util.keystr(path), path
+
+
+def test_frames_are_stacked_as_they_were_seen():
+  source = experience.make_experience(small(n_step=2, **_TOWER), _FRAMES)
+  trajectory, rows = _frames_rows()
+  replay = source.add(source.init(20), rows, jnp.int32(9))
+  batch = jax.tree.map(np.asarray, source.sample(replay, jax.random.key(0), 16).transition)
+  seen = trajectory.observations
+  for action, observation, following in zip(
+    batch.action, batch.observation, batch.next_observation
+  ):
+    [t] = np.flatnonzero((trajectory.actions == action).all(1))
+    stack = lambda t: np.concatenate([seen[max(t - 1, 0)], seen[t]], -1)
+    np.testing.assert_array_equal(observation, stack(t))
+    np.testing.assert_array_equal(following, stack(min(t + 2, 8)))
+
+
+@pytest.mark.parametrize(
+  'overrides, message',
+  [
+    ({'tower.channels': ()}, 'config.tower.channels: found .., expected at least one section'),
+    ({'tower.normalisation': 'batch'}, "found 'batch', expected instance or none"),
+    ({'tower.blocks': -1}, 'config.tower.blocks: found -1'),
+  ],
+)
+def test_bad_towers(overrides, message):
+  with pytest.raises(ValueError, match=message):
+    _d4pg.make_agent(small(**overrides), _FRAMES)

@@ -6,6 +6,8 @@ import pytest
 
 from eimitate import environments
 from eimitate.environments import jaco
+from eimitate.environments import tracking as following
+from eimitate.rewards import tracking
 
 from dm_control import composer  # After the library, which chooses MuJoCo's renderer.
 
@@ -109,15 +111,14 @@ def test_the_same_as_composer_steps_it(environment):
 
 
 def test_tracking_is_lost_at_a_centimetre(environment):
-  features = _reset(environment, 0).observation
-  goal = features.copy()
-  goal[environment.parts['hand_to_block']] += [0.006, 0, 0.007]
-  assert not environment.lost(features, goal)
-  goal[environment.parts['hand_to_block']] += [0, 0.005, 0]
-  assert environment.lost(features, goal)
-  goal = features.copy()
-  goal[environment.parts['arm_angles']] += 1  # The rest does not matter.
-  assert not environment.lost(features, goal)
+  """MetaMimic, appendix C.2: the vector from hand to block differs by more."""
+  rules = {'hand_to_block': tracking.Part(weight=0.0, scale=1.0, farthest=0.01)}
+  rules['arm_angles'] = tracking.Part(weight=1.0, scale=1.0, farthest=np.inf)
+  goal = following.split(environment, _reset(environment, 0).observation)
+  far = goal['hand_to_block'] + [0.006, 0, 0.007]
+  assert not tracking.lost(rules, 0.5, goal | {'hand_to_block': far}, goal)
+  far = goal['hand_to_block'] + [0.006, 0.005, 0.007]
+  assert tracking.lost(rules, 0.5, goal | {'hand_to_block': far}, goal)
 
 
 @pytest.mark.gl

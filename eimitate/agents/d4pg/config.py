@@ -1,8 +1,32 @@
-"""D4PG's settings; the defaults are MetaMimic's (appendix C.1), the networks for state."""
+"""D4PG's settings, MetaMimic's by default (appendix C.1); the networks are for state or frames."""
 
 import dataclasses
 
 from eimitate import errors
+from eimitate.networks import mlp
+from eimitate.networks import residual
+
+
+@dataclasses.dataclass(frozen=True)
+class TowerConfig:
+  """The residual tower, where frames are observed; the defaults are MetaMimic's (Figure 3).
+
+  channels: of each section, a convolution and residual blocks of two.
+  blocks: residual blocks in a section.
+  output: size of the vector that dense layers go on from.
+  normalisation: `instance` (and layer normalisation between dense layers) or `none`.
+  activation: `elu` or `relu`.
+  """
+
+  channels: tuple[int, ...] = (64, 128, 256, 512)
+  blocks: int = 2
+  output: int = 256
+  normalisation: str = 'instance'
+  activation: str = 'elu'
+
+
+# What MetaMimic compares with: IMPALA's fifteen convolutions, about 1.6M parameters at 128 x 128.
+IMPALA = TowerConfig((16, 32, 32), output=192, normalisation='none', activation='relu')
 
 
 @dataclasses.dataclass(frozen=True)
@@ -14,7 +38,9 @@ class Config:
   discount: gamma, per agent step.
   target_update_interval: updates between copies of the parameters to the target networks.
   learning_rate: Adam's, of policy and critic.
-  policy, critic: hidden layer sizes; the first is followed by layer normalisation and tanh.
+  policy, critic: hidden layer sizes; from state the first is followed by layer normalisation and
+    tanh.
+  tower: what frames go through first, of policy and critic each.
   num_atoms, lowest_value, highest_value: the critic's support, both ends included.
   reward_scale: recorded rewards are multiplied by it, so that returns fit the support.
   sampling: `uniform` from a ring of steps, or `prioritised` by the critic's loss from a replay
@@ -29,6 +55,7 @@ class Config:
   learning_rate: float = 1e-4
   policy: tuple[int, ...] = (256, 256)
   critic: tuple[int, ...] = (256, 256)
+  tower: TowerConfig = TowerConfig()
   num_atoms: int = 101
   lowest_value: float = 0.0
   highest_value: float = 100.0
@@ -58,6 +85,7 @@ def validate(config: Config, name: str = 'config') -> None:
   for field in ('policy', 'critic'):
     sizes = getattr(config, field)
     errors.check(len(sizes) > 0, f'{name}.{field}', sizes, 'at least one hidden layer')
+  _validate_tower(config.tower, f'{name}.tower')
   for field in ('priority_exponent', 'importance_exponent'):
     value = getattr(config, field)
     errors.check(0 <= value <= 1, f'{name}.{field}', value, 'in [0, 1]')
@@ -67,3 +95,14 @@ def validate(config: Config, name: str = 'config') -> None:
   )
   wide = config.highest_value > config.lowest_value
   errors.check(wide, f'{name}.highest_value', config.highest_value, 'more than lowest_value')
+
+
+def _validate_tower(tower, name):
+  sizes, expected = tower.channels, 'at least one section, all positive'
+  errors.check(len(sizes) > 0 and min(sizes) > 0, f'{name}.channels', sizes, expected)
+  errors.check(tower.blocks >= 0, f'{name}.blocks', tower.blocks, '0 or more')
+  errors.check(tower.output > 0, f'{name}.output', tower.output, 'more than 0')
+  choices = {'normalisation': residual.NORMALISATIONS, 'activation': tuple(mlp.ACTIVATIONS)}
+  for field, known in choices.items():
+    value = getattr(tower, field)
+    errors.check(value in known, f'{name}.{field}', repr(value), ' or '.join(known))

@@ -51,7 +51,7 @@ def make_experience(config: config_lib.Config, spec: types.EnvironmentSpec) -> E
 
 def _uniform(config, spec) -> Experience:
   def sample(replay, rng_key, batch_size):
-    window = episodes.sample(replay, rng_key, batch_size, config.n_step - 1)
+    window = episodes.sample(replay, rng_key, batch_size, config.n_step - 1, spec.stack)
     transition = losses.from_window(window, config.discount, config.reward_scale)
     return Batch(transition, jnp.zeros(batch_size, jnp.int32), jnp.ones(batch_size))
 
@@ -69,7 +69,7 @@ def _prioritised(config, spec) -> Experience:
     """Every step of an episode as an n-step transition, and which of them are real."""
     length = len(rows.reward)
     ring = episodes.add(episodes.init(spec, length), rows, count)
-    window = episodes.gather(ring, jnp.arange(length), config.n_step - 1)
+    window = episodes.gather(ring, jnp.arange(length), config.n_step - 1, spec.stack)
     transition = losses.from_window(window, config.discount, config.reward_scale)
     return transition, ring.rows.has_action
 
