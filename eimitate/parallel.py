@@ -7,7 +7,9 @@ leading device axis.
 
 from collections.abc import Callable, Sequence
 import functools
+import math
 import os
+import pathlib
 from typing import Any, NamedTuple
 
 import jax
@@ -68,6 +70,27 @@ def _check_platforms(devices):
   platforms = sorted({device.platform for device in devices})
   expected = 'one platform: set JAX_PLATFORMS, the same for every process'
   errors.check(len(platforms) == 1, 'devices', ' and '.join(platforms), expected)
+
+
+def free_bytes(devices: Sequence[jax.Device]) -> float:
+  """Memory that each of the devices has left; infinite where nothing says how much."""
+  stats = [device.memory_stats() or {} for device in devices]
+  if all('bytes_limit' in found for found in stats):
+    return min(found['bytes_limit'] - found['bytes_in_use'] for found in stats)
+  # CPU devices share the machine's, of which a container may have been given a part.
+  container = _read_number('/sys/fs/cgroup/memory.max')
+  container -= _read_number('/sys/fs/cgroup/memory.current', missing=0.0)
+  machine = 1024 * _read_number('/proc/meminfo', 'MemAvailable:')
+  return min(machine, container) / len(devices)
+
+
+def _read_number(path, after='', missing=math.inf) -> float:
+  """A number in one of Linux's files, the first one or what comes `after` a word."""
+  try:
+    words = pathlib.Path(path).read_text().split()
+    return float(int(words[words.index(after) + 1 if after else 0]))
+  except (OSError, ValueError):  # No such file, or the word `max` for no limit.
+    return missing
 
 
 class Placement(NamedTuple):

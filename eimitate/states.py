@@ -1,6 +1,6 @@
 """All that changes while a run trains: begun anew, or where another run or a checkpoint stands."""
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 import logging
 from typing import Any, NamedTuple
 
@@ -55,6 +55,29 @@ def init(
   counters = dict.fromkeys((*logs.COUNTERS, 'episodes', 'reached', 'round_start'), 0)
   learner = placement.replicate(agent.init(init_key, params))
   return State(learner, placement.stack(replay), rng_key, counters, [], {})
+
+
+def check_fits(
+  make_replay: Callable[[int], Any], devices: Sequence[jax.Device], episodes: int
+) -> None:
+  """Raises `InputError` unless the devices have room for the replay.
+
+  Args:
+    make_replay: from a number of devices to the replay of one of them.
+    devices: what it is to lie on.
+    episodes: for how many it has room, `config.replay.episodes`.
+  """
+  share = jax.eval_shape(lambda: make_replay(len(devices)))
+  size = sum(leaf.size * leaf.dtype.itemsize for leaf in jax.tree.leaves(share))
+  # Laying it out on the devices, and saving it, takes a copy.
+  needed, free = 2 * size, parallel.free_bytes(devices)
+  gibibytes = lambda count: f'{len(devices) * count / 2**30:.2f} GiB'
+  errors.check(
+    needed <= free,
+    'config.replay.episodes',
+    f'{episodes}, a replay of {gibibytes(size)}, and a copy of it while it is made and saved',
+    f'at most {int(episodes * free / needed)}, for which the {gibibytes(free)} that are free do',
+  )
 
 
 def initial_params(run: runs.Run, agent: types.Agent) -> types.Params:

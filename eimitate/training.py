@@ -86,6 +86,7 @@ def train(
   # Each device gets its share of the steps.
   capacity = config.replay.episodes * (inputs.longest + 1)
   make_replay = lambda count: agent.init_replay(-(-capacity // count))
+  states.check_fits(make_replay, devices, config.replay.episodes)
   workdir = pathlib.Path(workdir)
   processes.only_leader(lambda: runs.claim(workdir, description))
 

@@ -20,10 +20,12 @@ _CONFIG = command_line.define_config(d4pg.make_config())
 
 
 def main() -> None:
-  config = command_line.overridden(d4pg.make_config(launch.TASK.value), _CONFIG)
+  config = d4pg.make_config(launch.TASK.value, launch.PRESET.value)
+  config = command_line.overridden(config, _CONFIG)
   if _TARGET.value is not None:
     config = dataclasses.replace(config, target_return=_TARGET.value)
-  launch.launch('d4pg', config, 'expert')
+  name = 'expert' + '_image' * (launch.PRESET.value == 'image')
+  launch.launch('d4pg', config, name, d4pg.PRESETS)
 
 
 if __name__ == '__main__':

@@ -12,8 +12,10 @@ _CONFIG = command_line.define_config(metamimic.make_config())
 
 
 def main() -> None:
-  config = command_line.overridden(metamimic.make_config(launch.TASK.value), _CONFIG)
-  launch.launch('metamimic', config, 'metamimic')
+  config = metamimic.make_config(launch.TASK.value, launch.PRESET.value)
+  config = command_line.overridden(config, _CONFIG)
+  name = 'metamimic' + '_image' * (launch.PRESET.value == 'image')
+  launch.launch('metamimic', config, name, metamimic.PRESETS)
 
 
 if __name__ == '__main__':

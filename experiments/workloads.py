@@ -52,8 +52,8 @@ def update(
   agent = agents.efficient_imitate.make_agent(config, spec)
   compiled = placement.map_update(training.many_updates(agent, updates))
   state = placement.replicate(agent.init(jax.random.key(0)))
-  replay = placement.stack(_random_replay(spec, 0))
-  demonstrations = placement.replicate(_random_replay(spec, 1))
+  replay = placement.stack(random_replay(spec, 0))
+  demonstrations = placement.replicate(random_replay(spec, 1))
 
   def call(i):
     nonlocal state, replay
@@ -104,7 +104,7 @@ def act(config: Any, num_environments: int, spec: types.EnvironmentSpec) -> Work
 
 def replay(config: Any, spec: types.EnvironmentSpec) -> Workload:
   """Sampling the agent's windows."""
-  half, ring = config.batch_size // 2, _random_replay(spec, 0)
+  half, ring = config.batch_size // 2, random_replay(spec, 0)
 
   @jax.jit
   def sample_many(rng_key):
@@ -169,7 +169,8 @@ def _random_observations(rng, shape, count):
   return rng.integers(0, 256, (count, *shape), np.uint8)
 
 
-def _random_replay(spec, seed):
+def random_replay(spec: types.EnvironmentSpec, seed: int) -> episodes.Replay:
+  """A ring of a few episodes of noise."""
   rng = np.random.default_rng(seed)
   ring = episodes.init(spec, _EPISODES * (_EPISODE + 1))
   for _ in range(_EPISODES):

@@ -324,6 +324,7 @@ def test_another_runs_workdir_is_refused(data, trained, overrides, seed, message
     ({'actors.placement': 'moon'}, "config.actors.placement: found 'moon', expected host or dev"),
     ({'actors.workers': 2}, 'config.actors.workers: found 2, expected 1, or config.actors.placem'),
     ({'parallel.devices': 64}, 'config.parallel.devices: found 64, expected 1 to 4'),
+    ({'replay.episodes': 10**9}, 'config.replay.episodes: found 1000000000, a replay of .* GiB'),
   ],
 )
 def test_bad_input_writes_nothing(data, tmp_path, overrides, message):

@@ -1,11 +1,25 @@
 """D4PG's --config: the agent's fields and the run's, side by side; for experts from reward."""
 
 import dataclasses
+from typing import Any
 
 from eimitate import configuration
 from eimitate import environments
+from eimitate import errors
 from eimitate import runs
 from eimitate.agents import d4pg
+
+PRESETS = ('state', 'image')
+
+# From frames: one of 128 x 128 at a time, Figure 3's networks and Table 1's learner.
+FROM_FRAMES = {
+  'frame_size': 128,
+  'stack': 1,
+  # On a CPU XLA's convolutions are fifty times slower within a loop over updates.
+  'updates_per_call': 1,
+  # The paper's million frames are 49 GB.
+  'replay.episodes': 50,
+}
 
 
 @dataclasses.dataclass(frozen=True)
@@ -13,9 +27,14 @@ class Config(d4pg.Config, runs.Config):
   """Flat, so that --config.n_step and --config.agent_steps need no prefix."""
 
 
-def make_config(task: str = '') -> Config:
-  """The defaults for an expert on a task."""
-  settings = {
+def make_config(task: str = '', preset: str = 'state') -> Config:
+  """The defaults for an expert on a task, from state or from frames.
+
+  Raises:
+    InputError: on an unknown preset.
+  """
+  errors.check(preset in PRESETS, '--preset', repr(preset), ' or '.join(PRESETS))
+  settings: dict[str, Any] = {
     # Twice as many updates of half the batch, and a shorter return: finger spin climbs in 16,000
     # agent steps where it took 44,000.
     'batch_size': 128,
@@ -32,8 +51,12 @@ def make_config(task: str = '') -> Config:
     'evaluation.episodes': 20,
     'checkpoints.interval': 2000,
   }
+  if preset == 'image':
+    settings |= FROM_FRAMES | {'batch_size': 64, 'learning_rate': 1e-4, 'n_step': 5}
   if task:
     # The mean reward of an environment step: at most 1, so that returns fit the critic's support.
-    settings['reward_scale'] = 1 / environments.resolve_action_repeat(task, 0)
+    settings['reward_scale'] = 1 / environments.resolve_action_repeat(
+      task, 0, frame_size=settings.get('frame_size', 0)
+    )
     settings['target_return'] = environments.expert_return(task)
   return configuration.override(Config(), settings)

@@ -1,11 +1,16 @@
 """MetaMimic's --config: the agent's fields and the run's, side by side."""
 
 import dataclasses
+from typing import Any
 
 from eimitate import configuration
 from eimitate import environments
+from eimitate import errors
 from eimitate import runs
 from eimitate.agents import metamimic
+from experiments.configs import d4pg
+
+PRESETS = d4pg.PRESETS
 
 
 @dataclasses.dataclass(frozen=True)
@@ -13,9 +18,28 @@ class Config(metamimic.Config, runs.Config):
   """Flat, so that --config.imitation.n_step and --config.agent_steps need no prefix."""
 
 
-def make_config(task: str = '') -> Config:
-  """The defaults for a task, from features: a small benchmark's, on one core."""
-  settings = {
+# From frames: Table 1's learners, and few actors, as each draws.
+_FROM_FRAMES = d4pg.FROM_FRAMES | {
+  'imitation.n_step': 5,
+  'imitation.discount': 0.99,
+  'imitation.highest_value': 100.0,
+  'imitation.num_atoms': 101,
+  'imitation.batch_size': 64,
+  'task.n_step': 5,
+  'task.batch_size': 64,
+  'actors.num': 4,
+  'tracking.task_actors': 2,
+}
+
+
+def make_config(task: str = '', preset: str = 'state') -> Config:
+  """The defaults for a task: from features a small benchmark's, on one core; or from frames.
+
+  Raises:
+    InputError: on an unknown preset.
+  """
+  errors.check(preset in PRESETS, '--preset', repr(preset), ' or '.join(PRESETS))
+  settings: dict[str, Any] = {
     # How well a step tracks shows in the next observation. A target of five steps would also hold
     # the exploration noise of four more actions.
     'imitation.n_step': 1,
@@ -39,10 +63,17 @@ def make_config(task: str = '') -> Config:
     'evaluation.episodes': 3,
     'checkpoints.interval': 10_000,
   }
-  small = {'learning_rate': 5e-4, 'policy': (128, 128), 'critic': (128, 128)}
-  for learner in ('imitation', 'task'):
-    settings |= {f'{learner}.{name}': value for name, value in small.items()}
+  if preset == 'image':
+    settings |= _FROM_FRAMES
+  else:
+    small = {'learning_rate': 5e-4, 'policy': (128, 128), 'critic': (128, 128)}
+    for learner in ('imitation', 'task'):
+      settings |= {f'{learner}.{name}': value for name, value in small.items()}
+  if task == 'jaco/stack':
+    settings['tracking.farthest'] = 'hand_to_block=0.01'  # Appendix C.2.
   if task:
     # The mean reward of an environment step: at most 1, so that returns fit the critic's support.
-    settings['task.reward_scale'] = 1 / environments.resolve_action_repeat(task, 0)
+    settings['task.reward_scale'] = 1 / environments.resolve_action_repeat(
+      task, 0, frame_size=settings.get('frame_size', 0)
+    )
   return configuration.override(Config(), settings)

@@ -12,13 +12,17 @@ def make_imitation_networks(config: d4pg.Config, spec: types.EnvironmentSpec) ->
   """Networks that see what is left to do: the observation, and the goal relative to it.
 
   One step of a demonstration is small beside the spread of its observations. Each part is in units
-  of its own: the observations' spread, and that of a step.
+  of its own: the observations' spread, and that of a step. Frames of both are stacked as they are
+  (Figure 3).
 
   Args:
     config: of the imitation learner.
     spec: of observations with goals, and their statistics.
   """
-  networks, normalise = d4pg.make_networks(config, spec), normaliser.make_normaliser(spec)
+  networks = d4pg.make_networks(config, spec)
+  if spec.frame:
+    return networks
+  normalise = normaliser.make_normaliser(spec)
   step = jnp.array(spec.goal_scale)
   left = jnp.vectorize(lambda seen, goal: (goal - seen) / step, signature='(o),(o)->(o)')
 
