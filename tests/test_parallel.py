@@ -1,3 +1,4 @@
+import os
 from typing import NamedTuple
 
 import chex
@@ -37,6 +38,32 @@ def test_devices():
 def test_bad_device_counts(requested, half, message):
   with pytest.raises(ValueError, match=f'config.parallel.devices: {message}'):
     parallel.choose_devices(requested, half)
+
+
+class _Gpu:
+  def __init__(self, used):
+    self._used = used
+
+  def memory_stats(self):
+    return {'bytes_limit': 100, 'bytes_in_use': self._used}
+
+
+def test_free_bytes(tmp_path):
+  assert parallel.free_bytes([_Gpu(10), _Gpu(30)]) == 70
+  cpus = jax.local_devices()
+  free = parallel.free_bytes(cpus[:1])
+  assert 0 < free <= os.sysconf('SC_PAGE_SIZE') * os.sysconf('SC_PHYS_PAGES')
+  assert parallel.free_bytes(cpus) == pytest.approx(free / 4, rel=0.2)
+  file = tmp_path / 'numbers'
+  for text, after, expected in (
+    ('123\n', '', 123),
+    ('max\n', '', np.inf),
+    ('A: 5 kB\nB: 6 kB', 'B:', 6),
+    ('A: 5 kB', 'B:', np.inf),
+  ):
+    file.write_text(text)
+    assert parallel._read_number(file, after) == expected
+  assert parallel._read_number(tmp_path / 'none') == np.inf
 
 
 @pytest.mark.parametrize('backend', ['pmap', 'shard_map'])

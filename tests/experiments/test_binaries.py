@@ -315,3 +315,25 @@ def test_bad_input_is_one_line(binary, arguments, message, tmp_path):
   assert result.returncode == 2
   assert len(lines) == 1 and lines[0].startswith('error: ') and message in lines[0], result.stderr
   assert not workdir.exists()
+
+
+def test_vision_shows_and_times_a_small_network(tmp_path):
+  small = ['--config.tower.channels=(4,)', '--config.tower.blocks=0', '--config.batch_size=2']
+  small += ['--config.frame_size=16', '--config.policy=(8,)', '--config.critic=(8,)']
+  output = tmp_path / 'vision.json'
+  result = _process('vision', '--updates=1', f'--json={output}', *small)
+  assert result.returncode == 0, result.stderr
+  assert 'policy/tower/Conv_0/kernel' in result.stdout
+  values = json.loads(output.read_text())
+  assert values['seconds_per_update'] > 0 and values['peak_gib'] > 0.1
+  # A convolution, two normalisations, and dense layers to 256, 8 and 9.
+  assert values['policy_parameters'] == 112 + 8 + 8 * 8 * 4 * 256 + 256 + 512 + 2056 + 16 + 81
+
+
+@pytest.mark.gl
+def test_a_replay_of_frames_that_does_not_fit_is_refused(tmp_path):
+  options = ['--task=jaco/stack', '--preset=image', '--config.replay.episodes=3000000']
+  result = _process('train_expert', f'--workdir={tmp_path / "run"}', *options)
+  assert 'found 3000000, a replay of 41377.27 GiB' in result.stderr
+  assert result.returncode == 2 and len(result.stderr.splitlines()) == 1
+  assert not (tmp_path / 'run').exists()

@@ -26,7 +26,7 @@ class TowerConfig:
 
 
 # What MetaMimic compares with: IMPALA's fifteen convolutions, about 1.6M parameters at 128 x 128.
-IMPALA = TowerConfig((16, 32, 32), output=192, normalisation='none', activation='relu')
+IMPALA = TowerConfig((16, 32, 32), output=180, normalisation='none', activation='relu')
 
 
 @dataclasses.dataclass(frozen=True)
