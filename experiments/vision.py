@@ -53,7 +53,7 @@ def _measure(agent, spec, updates) -> dict[str, float | str]:
   """Seconds of an update, and the process's memory before and after."""
   replay = workloads.random_replay(spec, 0)
   update = jax.jit(agent.update, donate_argnums=(0, 2))
-  state = jax.jit(agent.init)(jax.random.key(0))
+  state = agent.init(jax.random.key(0))
   before, seconds = _peak(), []
   for i in range(updates + 1):
     started = time.perf_counter()
