@@ -90,7 +90,10 @@ def load(path: str | os.PathLike, task: str = '', best: bool = False) -> Loaded:
     }
     spec = types.EnvironmentSpec(**fields)
     agent = module.make_agent(config, spec)
-    like = agent.params(agent.init(jax.random.key(0)))
+    # Only their shapes: making parameters to throw away would take seconds.
+    shapes = jax.eval_shape(lambda key: agent.params(agent.init(key)), jax.random.key(0))
+    here = jax.sharding.SingleDeviceSharding(jax.local_devices()[0])
+    like = jax.tree.map(lambda x: jax.ShapeDtypeStruct(x.shape, x.dtype, sharding=here), shapes)
     params = checkpoints.restore(step, lambda meta: {'params': like})['params']
   finally:
     checkpoints.close()
