@@ -113,9 +113,10 @@ def _load_tracking(run: runs.Run, make: Callable[[], Any]) -> Inputs:
   )
   performances = config.evaluation.episodes if 'task' in run.agent_config.rewards else 0
   evaluators, summarise = tracking.make_evaluation(
-    make, parts, config.tracking, dataset.episodes, unseen.episodes, performances
+    make, parts, config.tracking, dataset.episodes, unseen.episodes, performances, rewards
   )
   spec = tracking.make_spec(environments[0], dataset, len(rewards))
+  dataset = tracking.with_goals(dataset)
   steps = max(len(episode.states) - 1 for episode in dataset.episodes)
   limit = first.longest_episode if config.tracking.task_actors else 0
   longest = config.replay.longest or max(steps, limit)
@@ -136,9 +137,10 @@ def _load_to_follow(run: runs.Run, environment) -> tuple[dataset_lib.Dataset, da
   dataset = dataset.take(config.num_demonstrations)
   curriculum = max(tracked.curriculum, tracked.task_curriculum)
   spec = environments_lib.environment_spec(environment)
+  needs_actions = len(run.agent_config.rewards) == 1
   for followed, begins in ((dataset, curriculum), (unseen, 0)):
     if followed.episodes:
-      dataset_lib.check_matches(followed, run.task, repeat, spec, needs_actions=False)
+      dataset_lib.check_matches(followed, run.task, repeat, spec, needs_actions)
       shortest = run.agent_config.shortest_demonstration
       tracking.check(followed, environment, shortest, begins)
   if config.frame_size:
@@ -174,6 +176,7 @@ def _first(environments):
 
 def demonstrations_replay(inputs: Inputs) -> episodes.Replay | None:
   """All the demonstrations' episodes in a replay that just holds them."""
-  if inputs.dataset is None or inputs.parts:  # To follow them is all that is done with them.
+  # Who learns from two rewards follows demonstrations, and imitates without their actions.
+  if inputs.dataset is None or inputs.spec.rewards > 1:
     return None
   return episodes.of(inputs.spec, [episode.trajectory for episode in inputs.dataset.episodes])

@@ -1,6 +1,7 @@
 """Runs that follow demonstrations: how, what they are given, and how well an agent imitates."""
 
 from collections.abc import Callable, Mapping, Sequence
+import dataclasses
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -20,13 +21,14 @@ class Imitation(NamedTuple):
   """How well one demonstration was imitated.
 
   imitation: tracking rewards until tracking was lost; attainable: the steps, each worth 1.
-  task: the task's return of the whole episode; demonstrated: the demonstration's own.
+  task: the task's return of the whole episode, None where it was not recorded; demonstrated: the
+    demonstration's own.
   tracked: steps until tracking was lost.
   """
 
   imitation: float
   attainable: float
-  task: float
+  task: float | None
   demonstrated: float
   tracked: int
 
@@ -114,6 +116,21 @@ def make_spec(environment, dataset: Dataset, count: int) -> types.EnvironmentSpe
   )
 
 
+def with_goals(dataset: Dataset) -> Dataset:
+  """The demonstrations as those would have them who follow them without fault, and are rewarded."""
+
+  def following(episode):
+    observations = episode.trajectory.observations
+    goals = np.concatenate([observations[1:], observations[-1:]])
+    trajectory = episode.trajectory._replace(
+      observations=np.concatenate([observations, goals], -1),
+      rewards=np.ones_like(episode.trajectory.rewards),
+    )
+    return episode._replace(trajectory=trajectory)
+
+  return dataclasses.replace(dataset, episodes=tuple(map(following, dataset.episodes)))
+
+
 def make_actors(
   make: Callable[[], Any],
   parts: Mapping[str, rewards.Part],
@@ -145,6 +162,7 @@ def make_evaluators(
   parts: Mapping[str, rewards.Part],
   cutoff: float,
   episodes: Sequence[types.Demonstration],
+  which: Sequence[int] = (environments.TASK, environments.TRACKING),
 ) -> list[environments.Follow]:
   """Demonstrations that are each followed from beginning to end, whatever is lost.
 
@@ -152,10 +170,13 @@ def make_evaluators(
     made: environments, one for each demonstration.
     parts, cutoff: see `rewards.tracking`.
     episodes: the demonstrations, with features observed or frames drawn.
+    which: of the rewards a step has.
   """
   rules = environments.Rules(parts, cutoff, ends_when_lost=False)
   return [
-    environments.Follow(environment, [environments.demonstrated(environment, episode)], rules)
+    environments.Follow(
+      environment, [environments.demonstrated(environment, episode)], rules, which
+    )
     for environment, episode in zip(made, episodes, strict=True)
   ]
 
@@ -167,6 +188,7 @@ def make_evaluation(
   seen: Sequence[types.Demonstration],
   unseen: Sequence[types.Demonstration],
   performances: int,
+  which: Sequence[int],
 ) -> tuple[list, Callable[[Sequence[types.Trajectory | None]], dict[str, float]]]:
   """What a run is evaluated with: imitation of seen and unseen demonstrations, and the task.
 
@@ -177,7 +199,7 @@ def make_evaluation(
   """
   unseen, seen = unseen[: config.evaluated], seen[: config.evaluated]
   followed = [*unseen, *seen]
-  made = make_evaluators([make() for _ in followed], parts, config.cutoff, followed)
+  made = make_evaluators([make() for _ in followed], parts, config.cutoff, followed, which)
   performers = [environments.Perform(make(), []) for _ in range(performances)]
 
   def summarise(trajectories):
@@ -199,9 +221,11 @@ def imitation(trajectory: types.Trajectory | None, episode: types.Demonstration)
   own, steps = episode.trajectory.task_return, len(episode.states) - 1
   if trajectory is None:
     return Imitation(0.0, steps, 0.0, own, 0)
-  tracked = int(trajectory.discounts[:, environments.TRACKING].sum())
-  followed = trajectory.rewards[:tracked, environments.TRACKING]
-  return Imitation(float(followed.sum()), steps, trajectory.task_return, own, tracked)
+  several = lambda x: x.reshape(len(x), -1)
+  tracked = int(several(trajectory.discounts)[:, -1].sum())
+  followed = several(trajectory.rewards)[:tracked, -1]
+  task = trajectory.task_return if trajectory.rewards.ndim > 1 else None
+  return Imitation(float(followed.sum()), steps, task, own, tracked)
 
 
 def fractions(results: Sequence[Imitation]) -> dict[str, float]:
@@ -209,15 +233,15 @@ def fractions(results: Sequence[Imitation]) -> dict[str, float]:
 
   Returns:
     `imitation_fraction` of the attainable; `tracked_fraction` of the steps; `task_fraction`, where
-    the demonstrations' own return is not 0.
+    it was recorded and the demonstrations' own return is not 0.
   """
-  total = lambda name: float(sum(getattr(result, name) for result in results))
+  total = lambda name: float(sum(getattr(result, name) or 0 for result in results))
   found = {
     'imitation_fraction': total('imitation') / total('attainable'),
     'tracked_fraction': total('tracked') / total('attainable'),
   }
-  own = total('demonstrated')
-  return found | ({'task_fraction': total('task') / own} if own else {})
+  own, known = total('demonstrated'), all(result.task is not None for result in results)
+  return found | ({'task_fraction': total('task') / own} if own and known else {})
 
 
 def _parse(field: str, text: str) -> dict[str, float]:

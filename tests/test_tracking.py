@@ -16,6 +16,7 @@ from eimitate import inputs
 from eimitate import runs
 from eimitate import tracking
 from eimitate import training
+from eimitate.agents import efficient_imitate
 from eimitate.agents import metamimic
 from eimitate.demonstrations import demonstrators
 from eimitate.demonstrations import recording
@@ -208,6 +209,40 @@ def test_a_run_resumes_exactly_and_imitates_unseen_demonstrations(path, tmp_path
     assert 0 <= measured['imitation_fraction'] <= measured['tracked_fraction'] <= 1
   last = [line for line in whole.splitlines() if 'eval/imitation_fraction' in line][-1]
   assert f'"eval/imitation_fraction": {result["imitation_fraction"]}' in last
+
+
+def test_efficient_imitate_learns_to_track(path, recorded, tmp_path):
+  small = {
+    'reward': 'tracking', 'batch_size': 8, 'networks.latent': 8, 'networks.dynamics': (8,),
+    'networks.value': (8,), 'networks.policy': (8,), 'networks.discriminator': (8,),
+    'search.num_simulations': 4, 'search.num_actions': 4, 'search.max_considered_actions': 4,
+    'search.num_sequences': 8, 'search.num_elites': 2, 'search.depth': 2,
+  }  # fmt: skip
+  agent_config = configuration.override(efficient_imitate.tuned(), small)
+  config = configuration.override(_run(path).config, {'tracking.task_actors': 0})
+  run = runs.Run('efficient_imitate', _TASK, 0, agent_config, config)
+  given = inputs.load(run)
+  rows = inputs.demonstrations_replay(given).rows
+  # A demonstration follows itself without fault: its next observation is its goal, its reward 1.
+  own = recorded[0].trajectory
+  np.testing.assert_array_equal(
+    rows.observation[:8], np.hstack([own.observations[:-1], own.observations[1:]])
+  )
+  np.testing.assert_array_equal(rows.reward[:9], [1] * 8 + [0])
+  np.testing.assert_array_equal(rows.action[:8], own.actions)
+  result = training.train(run, tmp_path / 'run')
+  assert 0 <= result['imitation_fraction'] <= 1 and 'task_return' not in result
+  lines = (tmp_path / 'run' / 'metrics.jsonl').read_text()
+  assert 'loss/reward' in lines and 'discriminator' not in lines
+  assert imitation.evaluate(evaluation.load(tmp_path / 'run'), path)['demonstrations'] == 2
+
+  unknown = [
+    x._replace(trajectory=x.trajectory._replace(actions=np.zeros((8, 0), np.float32)))
+    for x in recorded
+  ]
+  demonstrations.save(tmp_path / 'unknown.npz', _METADATA, unknown)
+  changed = dataclasses.replace(config, demonstrations=str(tmp_path / 'unknown.npz'))
+  _refused(tmp_path / 'other', run._replace(config=changed), 'demonstrations actions: found none')
 
 
 def test_replay_without_noise_would_be_worth_all(recorded, monkeypatch):

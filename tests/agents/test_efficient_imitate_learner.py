@@ -48,7 +48,7 @@ def replay(seed, lengths=(6, 9), terminal=False):
     trajectory = types.Trajectory(
       rng.normal(size=(length + 1, 3)).astype(np.float32),
       rng.uniform(-1, 1, (length, 2)).astype(np.float32),
-      np.zeros(length, np.float32),
+      np.random.default_rng(length).uniform(size=length).astype(np.float32),
       discounts,
     )
     ring = episodes.add(ring, episodes.to_rows(trajectory), jnp.int32(length + 1))
@@ -111,6 +111,19 @@ def test_value_target_by_hand(target_discriminator):
   expected = np.log1p(np.exp(logit)) + 0.99 * np.asarray(output.value)[1:] * agent.discounts[0]
   np.testing.assert_allclose(made.value[0], expected, rtol=1e-4)
   np.testing.assert_allclose(made.weights[0], output.weights[:-1], rtol=1e-5)
+
+
+def test_recorded_rewards_are_what_targets_and_searches_are_made_of():
+  config = small(reward='environment', **{'networks.zero_last_layers': False})
+  networks, search, _, target, agent, made = _targets(config)
+  latents = networks.represent(target, agent.observations[0])
+  output = search(target, jax.random.key(2), latents, noise=config.reanalyse_noise)
+  expected = agent.rewards[0] + 0.99 * np.asarray(output.value)[1:] * agent.discounts[0]
+  assert np.ptp(agent.rewards[0]) > 0
+  np.testing.assert_allclose(made.value[0], expected, rtol=1e-4)
+  reward, _ = learner_lib.make_model(config, networks).step(target, latents[0], agent.actions[0, 0])
+  head = networks.discriminate(target, latents[0], agent.actions[0, 0])
+  assert float(reward) == float(head)
 
 
 def test_expert_value_target_by_hand():

@@ -106,6 +106,26 @@ def test_policy_term(batch):
   np.testing.assert_allclose(_loss(batch, policy=2.0), 2 * total / _HALF / _H, rtol=1e-4)
 
 
+def test_recorded_reward_term(batch):
+  rewards = jax.random.uniform(jax.random.key(9), (2, _HALF, _H + 1))
+  batch |= {'recorded': True}
+  total = 0.0
+  for name, recorded in zip(('agent', 'expert'), rewards):
+    batch[name] = batch[name]._replace(rewards=recorded)
+    latents = _unrolled(batch, batch[name])
+    for b in range(_HALF):
+      for h in range(_H):
+        predicted = _NETWORKS.discriminate(
+          batch['params'], latents[b][h], batch[name].actions[b, h]
+        )
+        total += (predicted - recorded[b, h]) ** 2 / 2 * batch[name].action_mask[b, h]
+  expected = 3 * total / (2 * _HALF) / _H
+  # Discriminator and penalty have no part in it.
+  config = dataclasses.replace(_ALONE, reward=3.0, discriminator=9.0, gradient_penalty=9.0)
+  loss = losses.total_loss(config=config, networks=_NETWORKS, value_limit=5.0, **batch)[0]
+  np.testing.assert_allclose(loss, expected, rtol=1e-4)
+
+
 @pytest.mark.parametrize('term, half', [('value', 'agent'), ('expert_value', 'expert')])
 def test_value_terms(batch, term, half):
   window, targets = batch[half], getattr(batch['targets'], term)

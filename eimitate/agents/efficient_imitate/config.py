@@ -29,6 +29,8 @@ class OptimiserConfig:
 class Config:
   """Everything that EfficientImitate's agent depends on.
 
+  reward: `adversarial`, the discriminator's; `environment`, the task's as recorded; or `tracking`,
+    of following a demonstration whose next observation is shown as goal.
   batch_size: sequences per update over all devices, half of them from the demonstrations.
   unroll_steps: H.
   discount: gamma, per agent step.
@@ -40,6 +42,7 @@ class Config:
     spread of the factor that they are multiplied by; 0 for none.
   """
 
+  reward: str = 'adversarial'
   batch_size: int = 256
   unroll_steps: int = 5
   discount: float = 0.99
@@ -57,7 +60,12 @@ class Config:
   @property
   def rewards(self) -> tuple[str, ...]:
     """Which of a step's rewards it learns from."""
-    return ()
+    return {'tracking': ('tracking',), 'environment': ('task',)}.get(self.reward, ())
+
+  @property
+  def shortest_demonstration(self) -> int:
+    """Steps that a demonstration has at least: windows are padded past its end."""
+    return 1
 
   @property
   def shared_rows(self) -> int:
@@ -175,6 +183,7 @@ def _tuned() -> Config:
 
 
 _CHOICES = {
+  'reward': ('adversarial', 'tracking', 'environment'),
   'search.acting_kind': ('', 'mctx', 'node_list', 'gumbel', 'cem'),
   'loss.penalty_scale': ('none', 'spread'),
   'loss.penalty_expert': ('pairs', 'one_row'),

@@ -19,6 +19,7 @@ from eimitate.ops import augmentation
 from eimitate.ops import value_bins
 from eimitate.replay import episodes
 from eimitate.rewards import adversarial
+from eimitate.rewards import environment
 from eimitate.search import Model
 from eimitate.search import Search
 from eimitate.search import make_search
@@ -71,13 +72,14 @@ def make_agent(config: config_lib.Config, spec: types.EnvironmentSpec) -> types.
 
 
 def make_model(config: config_lib.Config, networks: Networks) -> Model:
-  """The networks as what a search sees: rewards are the discriminator's."""
+  """The networks as what a search sees: rewards are the discriminator's, or its head's."""
+  module = adversarial if config.reward == 'adversarial' else environment
 
   def policies(params, latent):
     return networks.policy(params, latent), networks.bc_policy(params, latent)
 
   def step(params, latent, action):
-    reward = adversarial.reward(networks.discriminate(params, latent, action))
+    reward = module.reward(networks.discriminate(params, latent, action))
     return reward, networks.dynamics(params, latent, action)
 
   def value(params, latent):
@@ -132,11 +134,14 @@ def make_targets(
   expert_latents = networks.represent(target_params, expert.observations)
 
   def value_target(window, window_latents, values):
+    following = config.discount * window.discounts * values[:, 1:]
+    if config.reward != 'adversarial':
+      return window.rewards + following
     if not config.target_discriminator:
       window_latents = networks.represent(params, window.observations)
     rewarding = target_params if config.target_discriminator else params
     logit = networks.discriminate(rewarding, window_latents[:, :-1], window.actions)
-    return adversarial.reward(logit) + config.discount * window.discounts * values[:, 1:]
+    return adversarial.reward(logit) + following
 
   targets = losses.Targets(
     value=value_target(agent, latents, output.value),
@@ -204,6 +209,7 @@ def _update(
     targets,
     (state.updates % config.loss.bc_interval == 0).astype(jnp.float32),
     axis_name,
+    config.reward != 'adversarial',
   )
   metrics = {**metrics, **search_metrics}
   state, metrics = learning.step(state, target_params, optimiser, gradient, metrics, axis_name)
@@ -231,6 +237,7 @@ def _diagnose(config, networks, search, stack, state, rng_key, replay, demonstra
       expert,
       targets,
       jnp.float32(1),
+      recorded=config.reward != 'adversarial',
     )
     return weighted
 

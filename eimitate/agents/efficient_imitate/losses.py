@@ -17,6 +17,7 @@ from eimitate.ops import gradients
 from eimitate.ops import squashed_normal
 from eimitate.ops import value_bins
 from eimitate.rewards import adversarial
+from eimitate.rewards import environment
 
 
 @dataclasses.dataclass(frozen=True)
@@ -24,6 +25,8 @@ class LossConfig:
   """Coefficients and forms of the terms; the defaults are the paper's (Table 1).
 
   policy, value, discriminator, gradient_penalty, consistency, bc: coefficients.
+  reward: coefficient of the head that predicts recorded rewards, in place of discriminator and
+    penalty where the reward is not adversarial.
   expert_value: coefficient of a value term on the expert's half, which the paper does not have.
   penalty_centre: norm of the discriminator's gradient that costs nothing.
   penalty_scale: `none`, or `spread` to measure that norm in units of the agent-expert distance.
@@ -38,6 +41,7 @@ class LossConfig:
   policy: float = 1.0
   value: float = 1.0
   discriminator: float = 0.1
+  reward: float = 1.0
   gradient_penalty: float = 1.0
   consistency: float = 2.0
   bc: float = 0.01
@@ -86,6 +90,7 @@ def weighted_terms(
   targets: Targets,
   bc_on: jax.Array,
   axis_name: str | None = None,
+  recorded: bool = False,
 ) -> tuple[dict[str, jax.Array], tuple[types.Metrics, types.Params]]:
   """Every term times its coefficient, over H; metrics and changed batch statistics.
 
@@ -105,6 +110,7 @@ def weighted_terms(
     targets: of the agent's windows.
     bc_on: `[]` 1 where the BC term counts at this update, else 0.
     axis_name: devices over which the batch's own statistics are taken, if there are several.
+    recorded: rewards are the windows' own, and a head learns to predict them; else adversarial.
 
   Returns:
     The terms by name, `[]` each; a flat dictionary of scalar metrics, and what changes in `params`
@@ -123,20 +129,12 @@ def weighted_terms(
   bc_policy = networks.bc_policy(params, expert_latents)
   bc_term = -squashed_normal.log_prob(bc_policy, expert.actions)
 
-  steps = horizon if config.discriminator_steps == 'multi' else 1
-  logit = networks.discriminate(params, latents[:, :steps], both.actions[:, :steps])
-  is_expert = (jnp.arange(2 * half) >= half).astype(jnp.float32)[:, None]
-  # One step alone weighs as much as all of them.
-  discriminator_term = adversarial.discriminator_loss(logit, is_expert) * (horizon / steps)
-  penalty_term = penalty(
-    config,
-    networks,
-    params,
-    rng_key,
-    (agent_latents[:, :horizon], agent.actions[:, :horizon]),
-    (expert_latents[:, :horizon], expert.actions[:, :horizon]),
-    axis_name,
-  )
+  if recorded:
+    reward_terms, reward_metrics = recorded_terms(config, networks, params, latents, both)
+  else:
+    reward_terms, reward_metrics = adversarial_terms(
+      config, networks, params, rng_key, latents, both, axis_name
+    )
 
   encoder = target_params if config.consistency_target == 'target' else params
   following = networks.represent(encoder, both.observations[:, 1 : horizon + 1])
@@ -149,16 +147,9 @@ def weighted_terms(
     prediction, target, statistics = networks.compare(params, latents[:, 1:], following, axis_name)
     consistency_term = consistency_loss(prediction, target)
 
-  pair_mask = (agent.action_mask * expert.action_mask)[:, :horizon]
-  terms = {
+  terms = reward_terms | {
     'policy': (config.policy, policy_term, agent.action_mask),
     'value': (config.value, value_term, agent.action_mask),
-    'discriminator': (
-      config.discriminator,
-      discriminator_term,
-      both.action_mask[:, :steps],
-    ),
-    'gradient_penalty': (config.gradient_penalty, penalty_term, pair_mask),
     'consistency': (config.consistency, consistency_term, seen),
     'bc': (config.bc * bc_on, bc_term, expert.action_mask),
   }
@@ -170,12 +161,8 @@ def weighted_terms(
   weighted = {name: terms[name][0] * value / horizon for name, value in summed.items()}
 
   metrics = {f'loss/{name}': value / horizon for name, value in summed.items()}
-  first = logit[:, 0]
   metrics |= {
-    'discriminator/reward_agent': adversarial.reward(first[:half]).mean(),
-    'discriminator/reward_expert': adversarial.reward(first[half:]).mean(),
-    'discriminator/accuracy_agent': (first[:half] < 0).mean(),
-    'discriminator/accuracy_expert': (first[half:] > 0).mean(),
+    **reward_metrics,
     'policy/std': jnp.exp(policy.log_std[:, 0]).mean(),
     'bc/absolute_error': jnp.abs(
       squashed_normal.mode(bc_policy)[:, 0] - expert.actions[:, 0]
@@ -187,6 +174,64 @@ def weighted_terms(
     'value/target_max': targets.value.max(),
   }
   return weighted, (metrics, statistics)
+
+
+def adversarial_terms(
+  config: LossConfig,
+  networks: Networks,
+  params: types.Params,
+  rng_key: chex.PRNGKey,
+  latents: jax.Array,
+  both: types.Window,
+  axis_name: str | None = None,
+) -> tuple[dict[str, tuple], types.Metrics]:
+  """The discriminator's terms, as coefficient, loss and mask each, and metrics.
+
+  Args:
+    config: loss settings.
+    networks: the networks.
+    params: their parameters.
+    rng_key: consumed (the penalty's mixing).
+    latents: `[2M, H + 1, L]`, the agent's half first.
+    both: the windows.
+    axis_name: devices that share the batch, if there are several.
+  """
+  half, horizon = len(latents) // 2, latents.shape[1] - 1
+  steps = horizon if config.discriminator_steps == 'multi' else 1
+  logit = networks.discriminate(params, latents[:, :steps], both.actions[:, :steps])
+  is_expert = (jnp.arange(2 * half) >= half).astype(jnp.float32)[:, None]
+  # One step alone weighs as much as all of them.
+  discriminator_term = adversarial.discriminator_loss(logit, is_expert) * (horizon / steps)
+  unrolled, actions = latents[:, :horizon], both.actions[:, :horizon]
+  agent, expert = (unrolled[:half], actions[:half]), (unrolled[half:], actions[half:])
+  penalty_term = penalty(config, networks, params, rng_key, agent, expert, axis_name)
+  mask = both.action_mask[:, :horizon]
+  terms = {
+    'discriminator': (config.discriminator, discriminator_term, mask[:, :steps]),
+    'gradient_penalty': (config.gradient_penalty, penalty_term, mask[:half] * mask[half:]),
+  }
+  first = logit[:, 0]
+  return terms, {
+    'discriminator/reward_agent': adversarial.reward(first[:half]).mean(),
+    'discriminator/reward_expert': adversarial.reward(first[half:]).mean(),
+    'discriminator/accuracy_agent': (first[:half] < 0).mean(),
+    'discriminator/accuracy_expert': (first[half:] > 0).mean(),
+  }
+
+
+def recorded_terms(
+  config: LossConfig,
+  networks: Networks,
+  params: types.Params,
+  latents: jax.Array,
+  both: types.Window,
+) -> tuple[dict[str, tuple], types.Metrics]:
+  """As `adversarial_terms`: the head learns the windows' rewards along the unrolled model."""
+  steps = latents.shape[1] - 1
+  predicted = networks.discriminate(params, latents[:, :steps], both.actions[:, :steps])
+  loss = environment.loss(predicted, both.rewards[:, :steps])
+  terms = {'reward': (config.reward, loss, both.action_mask[:, :steps])}
+  return terms, {'reward/predicted': predicted.mean(), 'reward/recorded': both.rewards.mean()}
 
 
 def unroll(
