@@ -187,6 +187,8 @@ def environments_of(loaded: Loaded, count: int, task: str = '') -> list | enviro
   """
   description = loaded.description
   config, repeat = description['config'], description['action_repeat']
+  follows = bool(description['tracking'])
+  errors.check(not follows, '--demonstrations', 'none', 'a dataset, for an agent that imitates it')
   if not task:
     return make_environments(
       description['task'],

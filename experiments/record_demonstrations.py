@@ -133,6 +133,8 @@ def _scripted() -> _Source:
 def _trained() -> _Source:
   """The deterministic policy of a checkpoint."""
   loaded = evaluation.load(_CHECKPOINT.value, _TASK.value)
+  expected = 'one that needs no demonstration to act'
+  errors.check(not loaded.description['tracking'], 'checkpoint', 'one that follows', expected)
   task, trained = loaded.description['task'], loaded.description['action_repeat']
   factory = loaded.description['config']['environment']
   on_device = loaded.description['config']['actors']['placement'] == 'device'

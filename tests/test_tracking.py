@@ -201,6 +201,8 @@ def test_a_run_resumes_exactly_and_imitates_unseen_demonstrations(path, tmp_path
 
   monkeypatch.setattr(imitation, '_BATCH', 1)  # One after the other, it comes to the same.
   loaded = evaluation.load(tmp_path / 'whole')
+  with pytest.raises(errors.InputError, match='--demonstrations: found none'):
+    evaluation.environments_of(loaded, 1)
   result = imitation.evaluate(loaded, path)
   # Three of the five were learnt from.
   assert result['demonstrations'] == 2
