@@ -235,7 +235,7 @@ def test_efficient_imitate_learns_to_track(path, recorded, tmp_path):
   result = training.train(run, tmp_path / 'run')
   assert 0 <= result['imitation_fraction'] <= 1 and 'task_return' not in result
   lines = (tmp_path / 'run' / 'metrics.jsonl').read_text()
-  assert 'loss/reward' in lines and 'discriminator' not in lines
+  assert 'loss/reward' in lines and 'loss/discriminator' not in lines
   assert imitation.evaluate(evaluation.load(tmp_path / 'run'), path)['demonstrations'] == 2
 
   unknown = [
