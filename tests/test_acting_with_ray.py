@@ -9,8 +9,12 @@ import pytest
 
 from eimitate import acting
 from eimitate import acting_with_ray
+from eimitate import configuration
 from eimitate import environments
 from eimitate import errors
+from eimitate import runs
+from eimitate import training
+from eimitate.agents import d4pg
 from tests.environments import fakes
 
 _STACK = 2
@@ -72,6 +76,20 @@ def test_the_same_episodes_until_one_dies(cluster):
   jax.tree.map(np.testing.assert_array_equal, trajectories, expected)
   with pytest.raises(RuntimeError, match='every worker failed before a step'):
     collect(*common, [13] * 4)
+
+
+def test_a_run_with_one_worker_is_the_run_on_the_host(cluster, tmp_path):
+  sizes = {'policy': (8,), 'critic': (8,), 'num_atoms': 5, 'batch_size': 8}
+  settings = {'environment': 'tests.environments.fakes:make', 'num_demonstrations': 0}
+  settings |= {'agent_steps': 80, 'updates_per_agent_step': 0.25, 'updates_per_call': 5}
+  settings |= {'replay.episodes': 4, 'replay.longest': 20, 'evaluation.episodes': 1}
+  agent_config = configuration.override(d4pg.Config(), sizes)
+  for placement in ('host', 'ray'):
+    config = configuration.override(runs.Config(), settings | {'actors.placement': placement})
+    run = runs.Run('d4pg', 'point', 0, agent_config, config)
+    training.train(run, tmp_path / placement)
+  on_host, with_ray = (tmp_path / name / 'metrics.jsonl' for name in ('host', 'ray'))
+  assert with_ray.read_bytes() == on_host.read_bytes() and on_host.stat().st_size > 500
 
 
 def _actors(ray):
