@@ -65,17 +65,6 @@ class Logger:
       self._events.add_scalar(name, float(value), counters['agent_steps'])
 
 
-class Silent:
-  """In a process that does not lead: what is logged is the leader's to log."""
-
-  metrics_bytes = 0
-
-  def write(self, *_, **__) -> None:
-    """Nothing; so do the others."""
-
-  write_timing = progress = close = write
-
-
 def read(path: str | os.PathLike) -> list[dict[str, float]]:
   """The lines of a metrics or timing file; an unfinished last line is left out."""
   lines = pathlib.Path(path).read_text().split('\n')[:-1]

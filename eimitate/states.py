@@ -106,7 +106,7 @@ def save(
   agent: types.Agent,
   state: State,
   devices: int,
-  metrics_bytes: int,
+  logger: logs.Logger,
   description: Mapping[str, Any],
 ) -> None:
   """Saves everything under the number of its agent steps.
@@ -116,7 +116,7 @@ def save(
     agent: whose state it is.
     state: what to save.
     devices: among how many the replay is shared.
-    metrics_bytes: size of metrics.jsonl so far.
+    logger: of the run; None in a process that does not lead.
     description: what rebuilds the agent.
 
   Raises:
@@ -137,11 +137,14 @@ def save(
     'rng_key': jax.random.key_data(state.rng_key).tolist(),
     'pending': state.pending,
     'result': dict(state.result),
-    'metrics_bytes': metrics_bytes,
   }
-  texts = {'meta': meta, 'config': description}
   step, value = state.counters['agent_steps'], state.result.get('mean_return')
-  processes.only_leader(lambda: checkpoints.save(step, arrays, texts, value))
+
+  def write():
+    texts = {'meta': meta | {'metrics_bytes': logger.metrics_bytes}, 'config': description}
+    checkpoints.save(step, arrays, texts, value)
+
+  processes.only_leader(write)
 
 
 def restore(

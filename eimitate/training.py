@@ -98,15 +98,13 @@ def train(
       stack.callback(opened.close)
     state = states.init(run, agent, placement, make_replay(len(devices)), params)
     state, metrics_bytes = states.restore(opened, agent, placement, state, make_replay)
-    logger = (
-      processes.only_leader(lambda: logs.Logger(workdir, config.agent_steps, metrics_bytes))
-      or logs.Silent()
-    )
-    stack.callback(logger.close)
+    logger = processes.only_leader(lambda: logs.Logger(workdir, config.agent_steps, metrics_bytes))
+    if logger:
+      stack.callback(logger.close)
     parts = _Parts(run, agent, inputs, placement, logger)
 
     def save(state):
-      states.save(opened, agent, state, len(devices), logger.metrics_bytes, description)
+      states.save(opened, agent, state, len(devices), logger, description)
 
     return _train(config, parts, state, save, should_stop).result
 
@@ -179,9 +177,8 @@ class _Parts:
       env_steps=counters['env_steps'] + done.agent_steps * self._inputs.action_repeat,
       episodes=counters['episodes'] + done.episodes,
     )
-    self._logger.write(state.counters, done.metrics)
     seconds = time.perf_counter() - started
-    self._logger.write_timing(state.counters, {'time/collect_seconds': seconds})
+    self._log(state.counters, done.metrics, {'time/collect_seconds': seconds})
     return state
 
   def update(self, state: states.State) -> states.State:
@@ -197,8 +194,8 @@ class _Parts:
     _check_finite(metrics, state.counters['updates'] - count)
     metrics = {name: float(values.mean()) for name, values in metrics.items()}
     rate = count / (time.perf_counter() - started)
-    self._logger.progress(state.counters, **{'updates/s': f'{rate:.1f}'})
-    self._logger.write_timing(state.counters, {'time/updates_per_second': rate})
+    times, shown = {'time/updates_per_second': rate}, {'updates/s': f'{rate:.1f}'}
+    self._log(state.counters, times=times, shown=shown)
     pending = [*state.pending, metrics]
     return state._replace(learner=learner, replay=replay, rng_key=rng_key, pending=pending)
 
@@ -207,7 +204,7 @@ class _Parts:
     if state.pending:
       names = state.pending[0]
       means = {name: np.mean([metrics[name] for metrics in state.pending]) for name in names}
-      self._logger.write(state.counters, means)
+      self._log(state.counters, means)
     return state._replace(pending=[])
 
   def evaluate(self, state: states.State) -> states.State:
@@ -222,18 +219,29 @@ class _Parts:
       return self._inputs.summarise(trajectories), self._diagnose(state, recorded)
 
     result, diagnosis = processes.on_leader(evaluated)
-    if diagnosis:
-      self._logger.write(state.counters, diagnosis)
-    self._logger.write(state.counters, {f'eval/{name}': value for name, value in result.items()})
+    self._log(state.counters, diagnosis)
+    metrics = {f'eval/{name}': value for name, value in result.items()}
     seconds = time.perf_counter() - started
-    self._logger.write_timing(state.counters, {'time/evaluation_seconds': seconds})
     shown = {'return': 'mean_return', 'of_expert': 'fraction_of_expert'}
     shown = {name: f'{result[key]:.4g}' for name, key in shown.items() if key in result}
-    self._logger.progress(state.counters, **shown)
+    self._log(state.counters, metrics, {'time/evaluation_seconds': seconds}, shown)
     reached = 0 < self._run.config.target_return <= result['mean_return']
     return state._replace(result=result).with_counters(
       reached=state.counters['reached'] + 1 if reached else 0
     )
+
+  def _log(self, counters, metrics=None, times=None, shown=None):
+    """Written by the leader; if it cannot, as on a full disk, no process goes on."""
+
+    def write():
+      if metrics:
+        self._logger.write(counters, metrics)
+      if times:
+        self._logger.write_timing(counters, times)
+      if shown:
+        self._logger.progress(counters, **shown)
+
+    processes.only_leader(write)
 
   def _diagnose(self, state, trajectories):
     """What the agent says of itself, by one device's share of the replay."""

@@ -372,7 +372,7 @@ def test_bad_parameters_are_not_saved(data, tmp_path):
   worse = jax.tree.map(lambda x: x / 0, state.learner.params['policy'])
   learner = state.learner._replace(params=state.learner.params | {'policy': worse})
   with pytest.raises(FloatingPointError, match=r"parameter \['policy'\].* not finite after 0"):
-    states.save(None, agent, state._replace(learner=learner), 2, 0, {})
+    states.save(None, agent, state._replace(learner=learner), 2, None, {})
 
 
 def test_a_full_disk_ends_the_run_and_keeps_the_last_checkpoint(data, tmp_path, monkeypatch):
