@@ -34,6 +34,7 @@ def start(
   field = 'config.actors.placement'
   try:
     import ray
+    from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
   except ImportError as error:
     expected = 'the package: pip install eimitate[ray]'
     raise errors.InputError(f"{field}: found 'ray' without it, expected {expected}") from error
@@ -43,9 +44,16 @@ def start(
     except ConnectionError as error:
       reason = ' '.join(str(error).split())[:200]
       raise errors.InputError(f'{field}: found {reason}, expected a Ray cluster') from error
-  # Ray puts them on all nodes in turn, and starts one even where all cores are busy.
-  remote = ray.remote(_Worker).options(scheduling_strategy='SPREAD')
-  begin = lambda number: remote.remote(make_act, make_environments, stack, number, workers)
+  remote = ray.remote(_Worker)
+
+  def begin(number):
+    # On all living nodes in turn; Ray's own spreading may put all on one.
+    alive = (node for node in ray.nodes() if node['Alive'] and node['Resources'].get('CPU'))
+    nodes = sorted(node['NodeID'] for node in alive)
+    there = NodeAffinitySchedulingStrategy(nodes[number % len(nodes)], soft=True)
+    placed = remote.options(scheduling_strategy=there)
+    return placed.remote(make_act, make_environments, stack, number, workers)
+
   actors: list[Any] = [begin(number) for number in range(workers)]
 
   def collect(params, rng_key, temperature, seeds):
