@@ -73,7 +73,11 @@ def _check_platforms(devices):
 
 
 def free_bytes(devices: Sequence[jax.Device]) -> float:
-  """Memory that each of the devices has left; infinite where nothing says how much."""
+  """Memory that each of the devices has left; infinite where nothing says how much.
+
+  Of several processes' devices, those of this one.
+  """
+  devices = [x for x in devices if x.process_index == jax.process_index()]
   stats = [device.memory_stats() or {} for device in devices]
   if all('bytes_limit' in found for found in stats):
     return min(found['bytes_limit'] - found['bytes_in_use'] for found in stats)

@@ -41,6 +41,8 @@ def test_bad_device_counts(requested, half, message):
 
 
 class _Gpu:
+  process_index = 0
+
   def __init__(self, used):
     self._used = used
 
