@@ -1,7 +1,16 @@
 """Four virtual CPU devices, so that the parallel path is tested; rank promotion is an error."""
 
+import os
 import tempfile
 
+# Most of the suite's time is compiling programs that then run once, some of them in many tests. In
+# the environment, so that the processes that tests start share them.
+os.environ['JAX_DISABLE_MOST_OPTIMIZATIONS'] = '1'
+os.environ['JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS'] = '0.3'
+if 'JAX_COMPILATION_CACHE_DIR' not in os.environ:
+  os.environ['JAX_COMPILATION_CACHE_DIR'] = tempfile.mkdtemp(prefix='eimitate-tests-')
+
+# pylint: disable=wrong-import-position
 import chex
 import jax
 import pytest
@@ -10,11 +19,6 @@ from eimitate.environments import gl
 
 jax.config.update('jax_num_cpu_devices', 4)
 jax.config.update('jax_numpy_rank_promotion', 'raise')
-# Most of the suite's time is compiling programs that then run once, some of them in many tests.
-jax.config.update('jax_disable_most_optimizations', True)
-if not jax.config.jax_compilation_cache_dir:  # JAX_COMPILATION_CACHE_DIR keeps it between runs.
-  jax.config.update('jax_compilation_cache_dir', tempfile.mkdtemp(prefix='eimitate-tests-'))
-jax.config.update('jax_persistent_cache_min_compile_time_secs', 0.5)
 
 
 def pytest_configure(config):

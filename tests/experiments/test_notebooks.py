@@ -2,7 +2,6 @@
 
 import pathlib
 
-import jax
 import jupytext
 import nbclient
 import nbformat
@@ -25,8 +24,6 @@ def run(name, environment, folder, monkeypatch):
   """Everything that a notebook prints and shows, with `folder` as its working directory."""
   for variable, value in environment.items():
     monkeypatch.setenv(variable, value)
-  monkeypatch.setenv('JAX_DISABLE_MOST_OPTIMIZATIONS', '1')
-  monkeypatch.setenv('JAX_COMPILATION_CACHE_DIR', jax.config.jax_compilation_cache_dir)
   monkeypatch.setenv('PYTHONPATH', str(_ROOT))
   notebook = nbformat.read(_FOLDER / f'{name}.ipynb', as_version=4)
   nbclient.NotebookClient(notebook, resources={'metadata': {'path': str(folder)}}).execute()
