@@ -49,7 +49,7 @@ def make_config(task: str = '', preset: str = 'state') -> Config:
     'imitation.batch_size': 128,
     'task.n_step': 3,
     'task.batch_size': 32,
-    'agent_steps': 50_000,
+    'agent_steps': 60_000,
     'updates_per_agent_step': 0.7,
     'num_demonstrations': 500,
     'replay.episodes': 200,
