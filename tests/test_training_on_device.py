@@ -1,7 +1,8 @@
 """The loop with actors on device: the same agents, files and exact resuming."""
 
-from absl import flags
-from absl.testing import flagsaver
+import subprocess
+import sys
+
 import jax
 import numpy as np
 import pytest
@@ -18,11 +19,8 @@ from eimitate import training
 from eimitate import types
 from eimitate.agents import behavioural_cloning
 from eimitate.agents import d4pg
-from experiments import record_demonstrations
 from tests.agents import test_efficient_imitate_learner as learner_test
 from tests.environments import fakes_on_device
-
-flags.FLAGS.mark_as_parsed()
 
 _FACTORY = 'tests.environments.fakes_on_device:make'
 
@@ -170,13 +168,13 @@ def test_other_agents(data, tmp_path, agent):
   assert checkpoints.open_existing(tmp_path / 'run')[1] == 40
 
 
-def test_demonstrations_are_recorded_on_device(trained, tmp_path, capsys):
-  flag_values = {'checkpoint': str(trained[0]), 'output': str(tmp_path / 'new.npz')}
-  with flagsaver.flagsaver(**flag_values, episodes=3, seed=7):
-    record_demonstrations.main()
-    with flagsaver.flagsaver(spread=0.1), pytest.raises(ValueError, match='--spread: found 0.1'):
-      record_demonstrations.main()
-  assert '3 episodes of point' in capsys.readouterr().out
+def test_demonstrations_are_recorded_on_device(trained, tmp_path):
+  command = [sys.executable, '-m', 'experiments.record_demonstrations', '--episodes=3', '--seed=7']
+  command += [f'--checkpoint={trained[0]}', f'--output={tmp_path / "new.npz"}']
+  run = lambda *more: subprocess.run([*command, *more], capture_output=True, text=True, check=False)
+  assert '--spread: found 0.1' in run('--spread=0.1').stderr
+  assert not (tmp_path / 'new.npz').exists()
+  assert '3 episodes of point' in run().stdout
   dataset = demonstrations.load(tmp_path / 'new.npz')
   assert [len(x.trajectory.actions) for x in dataset.episodes] == [20] * 3
   assert not dataset.has_states and dataset.metadata.versions == {}

@@ -304,7 +304,6 @@ def test_plot_says_what_it_skips(workdir, tmp_path):
     ('benchmark', ['--what=everything'], "--what: found 'everything', expected update"),
     ('benchmark', ['--compare=search.kind'], "--compare: found 'search.kind', expected FIELD"),
     ('benchmark', ['--compare=search.knid=mctx'], 'config.search.knid'),
-    ('benchmark', ['--compare=parallel.devices=1'], 'config.parallel.devices'),
   ],
 )
 def test_bad_input_is_one_line(binary, arguments, message, tmp_path):
