@@ -72,10 +72,14 @@ class TrackingConfig:
 
 @dataclasses.dataclass(frozen=True)
 class EvaluationConfig:
-  """episodes: greedy ones per evaluation; interval: agent steps between evaluations."""
+  """episodes: greedy ones per evaluation; interval: agent steps between evaluations.
+
+  diagnostics: whether the agent also says how it learns; that takes half a minute to compile.
+  """
 
   episodes: int = 5
   interval: int = 500
+  diagnostics: bool = True
 
 
 @dataclasses.dataclass(frozen=True)

@@ -245,10 +245,11 @@ class _Parts:
 
   def _diagnose(self, state, trajectories):
     """What the agent says of itself, by one device's share of the replay."""
-    counters, inputs = state.counters, self._inputs
-    if self._agent.diagnose is None or counters['episodes'] < self._devices:
+    config, inputs = self._run.config.evaluation, self._inputs
+    offered = config.diagnostics and self._agent.diagnose is not None
+    if not offered or state.counters['episodes'] < self._devices:
       return {}
-    capacity = self._run.config.evaluation.episodes * (inputs.longest + 1)
+    capacity = config.episodes * (inputs.longest + 1)
     evaluated = episodes.of(inputs.spec, trajectories, capacity)
     # Drawn alike at every evaluation of every run, so that nothing else depends on it.
     learner, shard, demonstrations = parallel.first_copy(

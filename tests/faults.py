@@ -27,6 +27,7 @@ _COMMAND = [sys.executable, '-m', 'experiments.train_efficient_imitate', '--seed
     'batch_size=8',
     'evaluation.episodes=1',
     'evaluation.interval=250',
+    'evaluation.diagnostics=False',
     'checkpoints.interval=250',
     'search.num_iterations=1',
     'search.num_sequences=8',

@@ -60,6 +60,7 @@ def small_run(data, seed=0, agent=None, **overrides):
     'environment': _FACTORY,
     'evaluation.episodes': 2,
     'evaluation.interval': 40,
+    'evaluation.diagnostics': False,
     'checkpoints.interval': 40,
     'parallel.devices': 2,
     'replay.episodes': 4,
@@ -90,8 +91,12 @@ def test_files_and_counters(trained):
   assert list((workdir / 'tensorboard').iterdir())
 
 
-def test_diagnostics_at_every_evaluation_with_data(trained):
-  rows = [row for row in logs.read(trained[0] / 'metrics.jsonl') if 'search/improvement' in row]
+def test_diagnostics_at_every_evaluation_with_data(data, trained, tmp_path):
+  training.train(small_run(data, **{'evaluation.diagnostics': True}), tmp_path / 'run')
+  logged = logs.read(tmp_path / 'run' / 'metrics.jsonl')
+  rows = [row for row in logged if 'search/improvement' in row]
+  # They change nothing.
+  assert [row for row in logged if row not in rows] == logs.read(trained[0] / 'metrics.jsonl')
   assert [row['agent_steps'] for row in rows] == [40, 80, 120]
   names = set(rows[0]) - set(logs.COUNTERS)
   assert {name.partition('/')[0] for name in names} == {

@@ -59,6 +59,7 @@ def _run(data, agent='behavioural_cloning', task='point', **overrides):
     'actors.placement': 'device',
     'evaluation.episodes': 2,
     'evaluation.interval': 40,
+    'evaluation.diagnostics': False,
     'checkpoints.interval': 40,
     'parallel.devices': 2,
     'replay.episodes': 4,
