@@ -171,16 +171,32 @@ def augment(config: config_lib.Config, rng_key: chex.PRNGKey, frames: jax.Array)
   return flat.reshape(frames.shape)
 
 
-def _sample(config, stack, half, rng_key, replay, demonstrations):
-  """`half` windows of the agent and as many of the expert, frames augmented."""
-  agent_key, expert_key, _, _ = jax.random.split(rng_key, 4)
+def _make_batch(
+  config, networks, search, stack, half, state, target_params, rng_key, replay, demonstrations
+):
+  """What `losses` take beside parameters, from `half` windows of either kind; search metrics."""
+  agent_key, expert_key, search_key, loss_key = jax.random.split(rng_key, 4)
   agent = episodes.sample(replay, agent_key, half, config.unroll_steps, stack)
   expert = episodes.sample(demonstrations, expert_key, half, config.unroll_steps, stack)
   if agent.observations.dtype == jnp.uint8:
     agent_key, expert_key = jax.random.split(jax.random.fold_in(rng_key, 4))
     agent = agent._replace(observations=augment(config, agent_key, agent.observations))
     expert = expert._replace(observations=augment(config, expert_key, expert.observations))
-  return agent, expert
+  targets, metrics = make_targets(
+    config, networks, search, state.params, target_params, search_key, agent, expert
+  )
+  batch = {
+    'target_params': target_params,
+    'config': config.loss,
+    'networks': networks,
+    'value_limit': config.networks.value_limit,
+    'rng_key': loss_key,
+    'agent': agent,
+    'expert': expert,
+    'targets': targets,
+    'recorded': config.reward != 'adversarial',
+  }
+  return batch, metrics
 
 
 def _update(
@@ -190,27 +206,13 @@ def _update(
   # Devices differ only in what they sample, search and mix.
   rng_key, devices = learning.share(rng_key, axis_name)
   half = config.batch_size // 2 // devices
-  _, _, search_key, loss_key = jax.random.split(rng_key, 4)
-  agent, expert = _sample(config, stack, half, rng_key, replay, demonstrations)
   target_params = learning.current_target(state, config.target_update_interval)
-  targets, search_metrics = make_targets(
-    config, networks, search, state.params, target_params, search_key, agent, expert
+  batch, search_metrics = _make_batch(
+    config, networks, search, stack, half, state, target_params, rng_key, replay, demonstrations
   )
-  gradient_fn = jax.grad(losses.total_loss, has_aux=True)
-  gradient, (metrics, statistics) = gradient_fn(
-    state.params,
-    target_params,
-    config.loss,
-    networks,
-    config.networks.value_limit,
-    loss_key,
-    agent,
-    expert,
-    targets,
-    (state.updates % config.loss.bc_interval == 0).astype(jnp.float32),
-    axis_name,
-    config.reward != 'adversarial',
-  )
+  bc_on = (state.updates % config.loss.bc_interval == 0).astype(jnp.float32)
+  loss = functools.partial(losses.total_loss, **batch, bc_on=bc_on, axis_name=axis_name)
+  gradient, (metrics, statistics) = jax.grad(loss, has_aux=True)(state.params)
   metrics = {**metrics, **search_metrics}
   state, metrics = learning.step(state, target_params, optimiser, gradient, metrics, axis_name)
   return state._replace(params=state.params | statistics), replay, metrics
@@ -218,32 +220,15 @@ def _update(
 
 def _diagnose(config, networks, search, stack, state, rng_key, replay, demonstrations, evaluated):
   """On a fresh batch and the evaluation's episodes; see `types.Agent.diagnose`."""
-  _, _, search_key, loss_key = jax.random.split(rng_key, 4)
-  half = config.batch_size // 2
-  agent, expert = _sample(config, stack, half, rng_key, replay, demonstrations)
-  targets, search_metrics = make_targets(
-    config, networks, search, state.params, state.target_params, search_key, agent, expert
+  half, target_params = config.batch_size // 2, state.target_params
+  batch, search_metrics = _make_batch(
+    config, networks, search, stack, half, state, target_params, rng_key, replay, demonstrations
   )
-
-  def terms(params):
-    weighted, _ = losses.weighted_terms(
-      params,
-      state.target_params,
-      config.loss,
-      networks,
-      config.networks.value_limit,
-      loss_key,
-      agent,
-      expert,
-      targets,
-      jnp.float32(1),
-      recorded=config.reward != 'adversarial',
-    )
-    return weighted
-
+  agent, expert = batch['agent'], batch['expert']
+  terms = lambda params: losses.weighted_terms(params, **batch, bc_on=jnp.float32(1))[0]
   model, params = make_model(config, networks), state.params
-  latents = networks.represent(state.target_params, agent.observations)
-  improvement = search_metrics['search/value'] - model.value(state.target_params, latents).mean()
+  latents = networks.represent(target_params, agent.observations)
+  improvement = search_metrics['search/value'] - model.value(target_params, latents).mean()
   latent = networks.represent(params, agent.observations[:, 0])
   return {
     'search/improvement': improvement,
