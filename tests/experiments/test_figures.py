@@ -145,7 +145,9 @@ def _run(tmp_path_factory):
   folder = tmp_path_factory.mktemp('figures')
   data = training_test.write_demonstrations(folder / 'point.npz')
   # Not a single update, whose program need not be compiled then.
-  settings = {'updates_per_agent_step': 1e-6, 'parallel.devices': 1}
+  settings = {
+    'updates_per_agent_step': 1e-6, 'parallel.devices': 1, 'evaluation.diagnostics': True,
+  }  # fmt: skip
   training.train(training_test.small_run(data, **settings), folder / 'run')
   return folder / 'run'
 
