@@ -21,47 +21,59 @@ class Collected(NamedTuple):
   rows: `[B, S, ...]`, episodes one after another as the replay lays them out: a row without an
     action stands at each one's end. The last episode of each is cut where the rows end.
   failed: `[B, S - 1]` bool, where an episode ended because a number was not finite.
+  saved: `[B, S, ...]`, what each row's simulation can be restored from, where that was asked for.
   """
 
   rows: episodes.Rows
   failed: jax.Array
+  saved: Any = None
 
 
 def collect(
-  act: Callable[[chex.PRNGKey, jax.Array], jax.Array],
+  act: Callable[[Any, jax.Array], jax.Array],
   environments: environments_lib.OnDevice,
   rng_key: chex.PRNGKey,
+  given: Any = None,
+  save: bool = False,
 ) -> Collected:
   """As many steps of every environment as the longest episode has; pure and jittable.
 
   An episode that ends earlier is followed by another one, so that no environment waits.
 
   Args:
-    act: `(rng_key, observations [B, O]) -> actions [B, A]`.
+    act: `(given, observations [B, O]) -> actions [B, A]`.
     environments: `B` of them.
     rng_key: consumed.
+    given: `[S - 1, ...]`, what `act` is given at each step; a key by default.
+    save: whether to keep what the simulations can be restored from.
   """
   reset_key, act_key = jax.random.split(rng_key)
+  if given is None:
+    given = jax.random.split(act_key, environments.longest_episode)
 
-  def step(states, key):
-    actions = act(key, states.observation)
+  def step(states, given):
+    actions = act(given, states.observation)
     following = environments.step(states, actions)
     has_action = ~(states.last | following.failed)
+    where = lambda x: jnp.where(has_action.reshape(-1, *[1] * (x.ndim - 1)), x, 0)
     rows = episodes.Rows(
       states.observation,
-      jnp.where(has_action[:, None], actions, 0),
-      jnp.where(has_action, following.reward, 0),
+      where(actions),
+      where(following.reward),
       following.discount,
       has_action,
     )
-    return following, (rows, following.failed & ~states.last)
+    saved = environments.save(states) if save else None
+    return following, (rows, following.failed & ~states.last, saved)
 
-  # The first step begins the episodes.
-  keys = jax.random.split(act_key, 1 + environments.longest_episode)
-  states, (rows, failed) = jax.lax.scan(step, environments.idle(reset_key), keys)
+  # The first step begins the episodes, whatever is done in it.
+  given = jax.tree.map(lambda x: jnp.concatenate([x[:1], x]), given)
+  states, (rows, failed, saved) = jax.lax.scan(step, environments.idle(reset_key), given)
   end = jax.tree.map(lambda x: jnp.zeros_like(x[0]), rows)._replace(observation=states.observation)
-  rows = jax.tree.map(lambda x, y: jnp.concatenate([x[1:], y[None]]).swapaxes(0, 1), rows, end)
-  return Collected(rows, failed[1:].T)
+  join = lambda x, y: jnp.concatenate([x[1:], y[None]]).swapaxes(0, 1)
+  rows = jax.tree.map(join, rows, end)
+  saved = jax.tree.map(join, saved, environments.save(states)) if save else None
+  return Collected(rows, failed[1:].T, saved)
 
 
 def make_filler(agent: types.Agent, environments: environments_lib.OnDevice) -> Callable[..., Any]:
@@ -78,7 +90,7 @@ def make_filler(agent: types.Agent, environments: environments_lib.OnDevice) -> 
     rng_key = jax.random.fold_in(rng_key, jax.lax.axis_index(parallel.AXIS_NAME))
     params = agent.params(learner)
     act = lambda key, observations: agent.act(params, key, observations, temperature)
-    rows, failed = collect(act, environments, rng_key)
+    rows, failed, _ = collect(act, environments, rng_key)
 
     def add(replay, rows):
       return agent.add(replay, rows, jnp.int32(len(rows.reward))), None
@@ -88,16 +100,17 @@ def make_filler(agent: types.Agent, environments: environments_lib.OnDevice) -> 
     totals = {
       'agent_steps': rows.has_action.sum(),
       'failures': failed.sum(),
-      'returns': (first * rows.reward).sum(),
+      # Of several rewards the task's is the first.
+      'returns': (first * rows.reward.reshape(*first.shape, -1)[..., 0]).sum(),
     }
     return learner, replay, jax.lax.psum(totals, parallel.AXIS_NAME)
 
   return fill
 
 
-@functools.partial(jax.jit, static_argnums=(0, 2))
-def _rollout(policy, params, environments, rng_key):
-  return collect(functools.partial(policy, params), environments, rng_key)
+@functools.partial(jax.jit, static_argnums=(0, 2, 5))
+def _rollout(policy, params, environments, rng_key, given, save):
+  return collect(functools.partial(policy, params), environments, rng_key, given, save)
 
 
 def rollout(
@@ -105,17 +118,36 @@ def rollout(
   params: types.Params,
   environments: environments_lib.OnDevice,
   seed: int,
+  given: Any = None,
 ) -> list[types.Trajectory | None]:
   """The first episode of every environment; None where no step of it was done.
 
   Args:
-    policy: `(params, rng_key, observations [B, O]) -> actions [B, A]`.
+    policy: `(params, given, observations [B, O]) -> actions [B, A]`.
     params: of the policy.
     environments: `B` of them.
     seed: of their initial states and of the policy's random numbers.
+    given: see `collect`; a key by default.
   """
-  rows = jax.device_get(_rollout(policy, params, environments, jax.random.key(seed)).rows)
-  trajectories = []
+  collected = _rollout(policy, params, environments, jax.random.key(seed), given, False)
+  return [episode.trajectory if episode else None for episode in _first_episodes(collected)]
+
+
+def record(
+  policy: Callable[..., jax.Array],
+  params: types.Params,
+  environments: environments_lib.OnDevice,
+  seed: int,
+  given: Any = None,
+) -> list[types.Demonstration | None]:
+  """As `rollout`, with the states that an episode can be restored to."""
+  collected = _rollout(policy, params, environments, jax.random.key(seed), given, True)
+  return _first_episodes(collected)
+
+
+def _first_episodes(collected: Collected) -> list[types.Demonstration | None]:
+  rows, _, saved = jax.device_get(collected)
+  demonstrations: list[types.Demonstration | None] = []
   for i, has_action in enumerate(rows.has_action):
     steps = int(np.argmin(has_action))  # The last row never has one.
     trajectory = types.Trajectory(
@@ -124,5 +156,10 @@ def rollout(
       rows.reward[i, :steps],
       rows.discount[i, :steps],
     )
-    trajectories.append(trajectory if steps else None)
-  return trajectories
+    states = np.zeros((steps + 1, 0))
+    if saved is not None:
+      states = environments_lib.on_device.to_rows(
+        jax.tree.map(lambda x, i=i, end=steps + 1: x[i, :end], saved)
+      )
+    demonstrations.append(types.Demonstration(trajectory, states, {}) if steps else None)
+  return demonstrations

@@ -5,9 +5,11 @@ import os
 from typing import Any
 
 import jax
+import jax.numpy as jnp
 import numpy as np
 
 from eimitate import acting
+from eimitate import acting_on_device
 from eimitate import environments
 from eimitate import errors
 from eimitate import evaluation
@@ -16,10 +18,13 @@ from eimitate import types
 from eimitate.demonstrations import dataset as dataset_lib
 from eimitate.rewards import tracking as rewards
 
-# From demonstrations to what acts, for one episode of each.
-MakeAct = Callable[[Sequence[types.Demonstration]], Callable[[np.ndarray], np.ndarray]]
+# From demonstrations to actions `[T, B, A]` in [-1, 1], taken whatever is observed.
+OpenLoop = Callable[[Sequence[types.Demonstration]], np.ndarray]
 
-# Demonstrations followed at a time.
+# From demonstrations to what becomes of them: an episode of each. Without actions the agent acts.
+_Follow = Callable[[Sequence[types.Demonstration], np.ndarray | None], Sequence]
+
+# Demonstrations followed at a time on the host.
 _BATCH = 20
 
 # Standard deviation of the noise on the actions of open-loop replay: 5% of their range.
@@ -44,39 +49,40 @@ def evaluate(loaded: evaluation.Loaded, path: str | os.PathLike) -> dict[str, An
   follows = bool(description['tracking'])
   expected = 'one that follows demonstrations'
   errors.check(follows, 'checkpoint', f'a {description["agent"]} that follows none', expected)
-  config, task = description['config'], description['task']
-  make = lambda: environments.make_environment(
-    task, description['action_repeat'], '', config['frame_size']
-  )
-  first, dataset = make(), dataset_lib.load(path)
+  config, task, repeat = description['config'], description['task'], description['action_repeat']
+  on_device = config['actors']['placement'] == 'device'
+  named = config['environment'], config['frame_size']
+  if on_device:
+    plain = environments.make_on_device(task, repeat, 1, *named)
+  else:
+    plain = environments.make_environment(task, repeat, *named)
+  dataset = dataset_lib.load(path)
   if dataset.checksum == description['demonstrations']:
     dataset = dataset.after(config['num_demonstrations'])
   errors.check(bool(dataset.episodes), '--demonstrations', f'{path} all seen', 'unseen ones')
-  spec = environments.environment_spec(first)
-  repeat = description['action_repeat']
+  spec = environments.environment_spec(plain)
   dataset_lib.check_matches(dataset, task, repeat, spec, needs_actions=False)
-  tracking.check(dataset, first, shortest=1, curriculum=0)
+  tracking.check(dataset, plain, shortest=1, curriculum=0)
   if config['frame_size']:
     from eimitate.demonstrations import frames
 
     dataset = frames.with_frames(dataset, config['frame_size'])
-  parts = {name: rewards.Part(*values) for name, values in description['tracking'].items()}
-  made = [first, *(make() for _ in dataset.episodes[1:_BATCH])]
-  batches = [dataset.episodes[i : i + _BATCH] for i in range(0, len(dataset.episodes), _BATCH)]
+  if on_device:
+    follow = _on_device(loaded, plain, dataset.episodes)
+  else:
+    follow = _on_host(loaded, plain)
+  batch = len(dataset.episodes) if on_device else _BATCH
 
-  def measure(make_act):
+  def measure(actions_of):
     results = []
-    for batch in batches:
-      cutoff = config['tracking']['cutoff']
-      evaluators = tracking.make_evaluators(made[: len(batch)], parts, cutoff, batch)
-      seeds = range(len(batch))
-      trajectories = acting.collect_episodes(make_act(batch), evaluators, seeds).trajectories
-      results += [tracking.imitation(*pair) for pair in zip(trajectories, batch)]
+    for first in range(0, len(dataset.episodes), batch):
+      episodes = dataset.episodes[first : first + batch]
+      trajectories = follow(episodes, actions_of and actions_of(episodes))
+      results += [tracking.imitation(*pair) for pair in zip(trajectories, episodes)]
     return results
 
-  policy = lambda seen: np.asarray(loaded.policy(loaded.params, jax.random.key(0), seen))
-  results = measure(lambda batch: policy)
-  others = baselines(first.action_spec().shape[0], dataset.has_actions)
+  results = measure(None)
+  others = baselines(spec.action_size, dataset.has_actions)
   return {
     'task': task,
     'agent': description['agent'],
@@ -84,19 +90,20 @@ def evaluate(loaded: evaluation.Loaded, path: str | os.PathLike) -> dict[str, An
     'updates': loaded.counters['updates'],
     'demonstrations': len(results),
     **tracking.fractions(results),
-    'baselines': {name: tracking.fractions(measure(act)) for name, act in others.items()},
+    'baselines': {name: tracking.fractions(measure(take)) for name, take in others.items()},
     'imitations': [result._asdict() for result in results],
   }
 
 
-def baselines(action_size: int, actions_known: bool) -> dict[str, MakeAct]:
-  """What imitation is compared with, from demonstrations to what acts in their place.
+def baselines(action_size: int, actions_known: bool) -> dict[str, OpenLoop]:
+  """What imitation is compared with, from demonstrations to the actions taken in their place.
 
   `zero_action`; and, where the demonstrations' actions are known, `noisy_replay`: those, open loop,
   with normal noise of standard deviation `REPLAY_NOISE`.
   """
-  still = lambda observations: np.zeros((len(observations), action_size))
-  named: dict[str, MakeAct] = {'zero_action': lambda batch: still}
+  longest = lambda batch: max(len(episode.states) for episode in batch) - 1
+  still = lambda batch: np.zeros((longest(batch), len(batch), action_size))
+  named: dict[str, OpenLoop] = {'zero_action': still}
   if actions_known:
     named['noisy_replay'] = _replay
   return named
@@ -107,5 +114,50 @@ def _replay(batch):
   padded = np.zeros((max(map(len, actions)), len(actions), actions[0].shape[1]))
   for i, taken in enumerate(actions):
     padded[: len(taken), i] = taken
-  noisy = iter(np.clip(padded + REPLAY_NOISE * rng.normal(size=padded.shape), -1, 1))
-  return lambda observations: next(noisy)
+  return np.clip(padded + REPLAY_NOISE * rng.normal(size=padded.shape), -1, 1)
+
+
+def _on_host(loaded, first) -> _Follow:
+  """Environments are made once and follow one batch after another."""
+  description, made = loaded.description, [first]
+  parts, cutoff = _rules(description)
+
+  def follow(episodes, actions):
+    while len(made) < len(episodes):
+      frame_size, repeat = description['config']['frame_size'], description['action_repeat']
+      made.append(environments.make_environment(description['task'], repeat, '', frame_size))
+    evaluators = tracking.make_evaluators(made[: len(episodes)], parts, cutoff, episodes)
+    if actions is None:
+      calls = iter(range(1 << 30))  # As an evaluation during training draws its keys.
+      key = lambda: jax.random.key(next(calls))
+      act = lambda seen: np.asarray(loaded.policy(loaded.params, key(), seen))
+    else:
+      taken = iter(actions)
+      act = lambda seen: next(taken)
+    return acting.collect_episodes(act, evaluators, range(len(episodes))).trajectories
+
+  return follow
+
+
+def _on_device(loaded, plain, episodes) -> _Follow:
+  """All at once. Compiled once: a step has an action beside the agent's, and whether to take it."""
+  evaluators = tracking.make_evaluators_on_device(plain, *_rules(loaded.description), episodes)
+  shape = evaluators.longest_episode, len(episodes), plain.spec.action_size
+
+  def act(params, given, seen):
+    rng_key, take, action = given
+    return jnp.where(take, action, loaded.policy(params, rng_key, seen))
+
+  def follow(episodes, actions):
+    del episodes  # The same.
+    take, actions = (True, actions) if actions is not None else (False, np.zeros(shape))
+    keys = jax.random.split(jax.random.key(0), len(actions))
+    given = keys, np.full(len(actions), take), actions.astype(np.float32)
+    return acting_on_device.rollout(act, loaded.params, evaluators, 0, given)
+
+  return follow
+
+
+def _rules(description):
+  parts = {name: rewards.Part(*values) for name, values in description['tracking'].items()}
+  return parts, description['config']['tracking']['cutoff']

@@ -53,11 +53,9 @@ def load(run: runs.Run) -> Inputs:
   repeat = environments_lib.resolve_action_repeat(
     run.task, config.action_repeat, config.environment, config.frame_size
   )
-  make = lambda: environments_lib.make_environment(
-    run.task, repeat, config.environment, config.frame_size
-  )
   if 'tracking' in run.agent_config.rewards:
-    return _load_tracking(run, make)
+    on_device = config.actors.placement == 'device'
+    return (_load_tracking_on_device if on_device else _load_tracking)(run, repeat)
   environments, evaluators = (
     evaluation.make_environments(
       run.task, repeat, config.environment, config.frame_size, count, config.actors.placement
@@ -98,39 +96,71 @@ def load(run: runs.Run) -> Inputs:
   return Inputs(environments, spec, dataset, expert_return, longest, evaluators, summarise)
 
 
-def _load_tracking(run: runs.Run, make: Callable[[], Any]) -> Inputs:
+def _load_tracking(run: runs.Run, repeat: int) -> Inputs:
   """Environments that follow the demonstrations, and maybe some that perform the task."""
-  config, placement = run.config, run.config.actors.placement
-  expected = "'host': only there demonstrations are followed"
-  errors.check(placement == 'host', 'config.actors.placement', repr(placement), expected)
+  config, which = run.config, _which_rewards(run)
+  make = lambda: environments_lib.make_environment(
+    run.task, repeat, config.environment, config.frame_size
+  )
   first = make()
-  dataset, unseen = _load_to_follow(run, first)
+  restorable, expected = hasattr(first, 'restore'), 'empty: a task whose states can be restored'
+  errors.check(restorable, 'config.environment', repr(config.environment), expected)
+  dataset, unseen, evaluated = _load_to_follow(run, first)
   demonstrated = [following.demonstrated(first, episode) for episode in dataset.episodes]
   parts = tracking.make_parts(config.tracking, demonstrated)
-  rewards = tuple(following.REWARDS.index(name) for name in run.agent_config.rewards)
   environments = tracking.make_actors(
-    make, parts, config.tracking, demonstrated, config.actors.num, rewards
+    make, parts, config.tracking, demonstrated, config.actors.num, which
   )
-  performances = config.evaluation.episodes if 'task' in run.agent_config.rewards else 0
-  evaluators, summarise = tracking.make_evaluation(
-    make, parts, config.tracking, dataset.episodes, unseen.episodes, performances, rewards
+  followed = [*unseen, *evaluated]
+  made = [make() for _ in followed]
+  evaluators = tracking.make_evaluators(made, parts, config.tracking.cutoff, followed, which)
+  evaluators += [following.Perform(make(), []) for _ in range(_performances(run))]
+  return _of_tracking(run, first, dataset, parts, environments, evaluators, (evaluated, unseen))
+
+
+def _load_tracking_on_device(run: runs.Run, repeat: int) -> Inputs:
+  """The same as one program."""
+  config, which = run.config, _which_rewards(run)
+  batch = environments_lib.make_on_device(
+    run.task, repeat, config.actors.num, config.environment, config.frame_size
   )
-  spec = tracking.make_spec(environments[0], dataset, len(rewards))
+  dataset, unseen, evaluated = _load_to_follow(run, batch)
+  demonstrated = [following.demonstrated(batch, episode) for episode in dataset.episodes]
+  parts = tracking.make_parts(config.tracking, demonstrated)
+  environments = tracking.make_actors_on_device(
+    batch, parts, config.tracking, dataset.episodes, which
+  )
+  cutoff, performances = config.tracking.cutoff, _performances(run)
+  evaluators = tracking.make_evaluators_on_device(
+    batch, parts, cutoff, [*unseen, *evaluated], which, performances
+  )
+  return _of_tracking(run, batch, dataset, parts, environments, evaluators, (evaluated, unseen))
+
+
+def _which_rewards(run):
+  return tuple(following.REWARDS.index(name) for name in run.agent_config.rewards)
+
+
+def _performances(run):
+  """Episodes of the task in an evaluation."""
+  return run.config.evaluation.episodes if 'task' in run.agent_config.rewards else 0
+
+
+def _of_tracking(run, plain, dataset, parts, environments, evaluators, evaluated) -> Inputs:
+  config, rewards = run.config, len(run.agent_config.rewards)
+  spec = tracking.make_spec(environments_lib.environment_spec(plain), dataset, rewards)
   dataset = tracking.with_goals(dataset)
   steps = max(len(episode.states) - 1 for episode in dataset.episodes)
-  limit = first.longest_episode if config.tracking.task_actors else 0
+  limit = plain.longest_episode if config.tracking.task_actors else 0
   longest = config.replay.longest or max(steps, limit)
+  summarise = tracking.make_summary(*evaluated)
   # Every step of a demonstration is worth 1.
   return Inputs(environments, spec, dataset, float(steps), longest, evaluators, summarise, parts)
 
 
-def _load_to_follow(run: runs.Run, environment) -> tuple[dataset_lib.Dataset, dataset_lib.Dataset]:
-  """The demonstrations to learn from, and unseen ones, maybe none, to evaluate with."""
+def _load_to_follow(run: runs.Run, environment) -> tuple[dataset_lib.Dataset, Sequence, Sequence]:
+  """Demonstrations to learn from; those to evaluate with: unseen ones, maybe none, and seen."""
   config, tracked, repeat = run.config, run.config.tracking, environment.action_repeat
-  expected = 'empty: a task whose states can be restored'
-  errors.check(
-    hasattr(environment, 'restore'), 'config.environment', repr(config.environment), expected
-  )
   dataset = dataset_lib.load(config.demonstrations or dataset_lib.shipped_path(run.task, repeat))
   behind = dataset.after(config.num_demonstrations)
   unseen = dataset_lib.load(tracked.validation) if tracked.validation else behind
@@ -148,7 +178,7 @@ def _load_to_follow(run: runs.Run, environment) -> tuple[dataset_lib.Dataset, da
 
     dataset = frames.with_frames(dataset, config.frame_size)
     unseen = frames.with_frames(unseen, config.frame_size) if unseen.episodes else unseen
-  return dataset, unseen
+  return dataset, unseen.episodes[: tracked.evaluated], dataset.episodes[: tracked.evaluated]
 
 
 def describe(run: runs.Run, inputs: Inputs) -> dict[str, Any]:

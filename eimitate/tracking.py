@@ -10,7 +10,9 @@ from eimitate import errors
 from eimitate import runs
 from eimitate import types
 from eimitate.demonstrations.dataset import Dataset
+from eimitate.environments import OnDevice
 from eimitate.environments import tracking as environments
+from eimitate.environments import tracking_on_device as on_device
 from eimitate.rewards import tracking as rewards
 
 # A restored state that shows something else than was recorded is one of another model.
@@ -63,7 +65,7 @@ def check(dataset: Dataset, environment, shortest: int, curriculum: int) -> None
 
   Args:
     dataset: of the environment's task and action repeat.
-    environment: like `suite.SuiteEnvironment`.
+    environment: like `suite.SuiteEnvironment`, or a batch on device.
     shortest: steps that a demonstration has at least.
     curriculum: first steps of a demonstration at which episodes begin.
   """
@@ -83,34 +85,34 @@ def check(dataset: Dataset, environment, shortest: int, curriculum: int) -> None
     shown = episode.trajectory.observations
     nothing = (shown == 0).all(1).any()
     errors.check(not nothing, field, 'an observation of zeros', 'others: zeros say no goal')
+    if isinstance(environment, OnDevice):
+      continue  # A simulation's states have nothing to look at before it steps.
     environment.restore(episode.states[0], episode.model_fields)
     off = float(np.abs(environment.features() - shown[0]).max())
     expected = f'what was recorded, within {_TOLERANCE}'
     errors.check(off <= _TOLERANCE, f'{field} states', f'observations off by {off:.3g}', expected)
 
 
-def make_spec(environment, dataset: Dataset, count: int) -> types.EnvironmentSpec:
+def make_spec(plain: types.EnvironmentSpec, dataset: Dataset, count: int) -> types.EnvironmentSpec:
   """What an agent must know of an environment that follows the demonstrations.
 
   Args:
-    environment: an `environments.Follow`.
+    plain: of the environment itself.
     dataset: the demonstrations.
     count: rewards a step.
   """
-  observed, actions = environment.observation_spec(), environment.action_spec().shape[0]
-  goal = observed.shape[-1] // 2
-  if observed.dtype == np.uint8:
-    return types.EnvironmentSpec(0, actions, frame=observed.shape, goal=goal, rewards=count)
+  if plain.frame:
+    *size, goal = plain.frame
+    return plain._replace(frame=(*size, 2 * goal), goal=goal, rewards=count)
   rows = [episode.trajectory.observations for episode in dataset.episodes]
   seen = np.concatenate(rows).astype(np.float64)
   moved = np.concatenate([np.diff(x, axis=0) for x in rows]).astype(np.float64)
   positive = lambda x: np.where(x > 0, x, 1.0).tolist()
-  return types.EnvironmentSpec(
-    observation_size=2 * goal,
-    action_size=actions,
+  return plain._replace(
+    observation_size=2 * plain.observation_size,
     observation_mean=tuple(2 * seen.mean(0).tolist()),
     observation_scale=tuple(2 * positive(seen.std(0))),
-    goal=goal,
+    goal=plain.observation_size,
     goal_scale=tuple(positive(np.sqrt((moved**2).mean(0)))),
     rewards=count,
   )
@@ -181,26 +183,59 @@ def make_evaluators(
   ]
 
 
-def make_evaluation(
-  make: Callable[[], Any],
+def make_actors_on_device(
+  batch: OnDevice,
   parts: Mapping[str, rewards.Part],
   config: runs.TrackingConfig,
-  seen: Sequence[types.Demonstration],
-  unseen: Sequence[types.Demonstration],
-  performances: int,
+  episodes: Sequence[types.Demonstration],
   which: Sequence[int],
-) -> tuple[list, Callable[[Sequence[types.Trajectory | None]], dict[str, float]]]:
-  """What a run is evaluated with: imitation of seen and unseen demonstrations, and the task.
+) -> on_device.Follow:
+  """As `make_actors`, for a batch of environments on device.
+
+  Raises:
+    InputError: if the demonstrations' states are none of the simulation's.
+  """
+  starts = max(config.curriculum, config.task_curriculum, 1)
+  return on_device.Follow(
+    batch,
+    on_device.show(batch, episodes, starts),
+    environments.Rules(parts, config.cutoff, config.curriculum),
+    which,
+    config.task_actors,
+    config.task_curriculum,
+  )
+
+
+def make_evaluators_on_device(
+  batch: OnDevice,
+  parts: Mapping[str, rewards.Part],
+  cutoff: float,
+  episodes: Sequence[types.Demonstration],
+  which: Sequence[int] = (environments.TASK, environments.TRACKING),
+  performances: int = 0,
+) -> on_device.Follow:
+  """As `make_evaluators`, and then so many that perform the task."""
+  return on_device.Follow(
+    batch.of(len(episodes) + performances),
+    on_device.show(batch, episodes, 1),
+    environments.Rules(parts, cutoff, ends_when_lost=False),
+    which,
+    performances,
+    in_turn=True,
+  )
+
+
+def make_summary(
+  seen: Sequence[types.Demonstration], unseen: Sequence[types.Demonstration]
+) -> Callable[[Sequence[types.Trajectory | None]], dict[str, float]]:
+  """What sums up an evaluation: episodes that follow the unseen, then the seen, then of the task.
 
   Returns:
-    An environment for each episode, and what sums their trajectories up: `fractions` of the unseen
-    demonstrations; those of the seen ones as `training_...`; `task_return`; and `mean_return`, the
-    imitation return of the unseen ones, or of the seen where there are no others.
+    A function of their trajectories to `fractions` of the unseen demonstrations; those of the seen
+    ones as `training_...`; `task_return`; and `mean_return`, the imitation return of the unseen
+    ones, or of the seen where there are no others.
   """
-  unseen, seen = unseen[: config.evaluated], seen[: config.evaluated]
   followed = [*unseen, *seen]
-  made = make_evaluators([make() for _ in followed], parts, config.cutoff, followed, which)
-  performers = [environments.Perform(make(), []) for _ in range(performances)]
 
   def summarise(trajectories):
     results = [imitation(*pair) for pair in zip(trajectories, followed)]
@@ -213,7 +248,7 @@ def make_evaluation(
     performed = [x.task_return if x else 0.0 for x in trajectories[len(followed) :]]
     return summary | ({'task_return': float(np.mean(performed))} if performed else {})
 
-  return made + performers, summarise
+  return summarise
 
 
 def imitation(trajectory: types.Trajectory | None, episode: types.Demonstration) -> Imitation:

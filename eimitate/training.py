@@ -69,7 +69,7 @@ def train(
   shared = run.agent_config.shared_rows
   if isinstance(inputs.environments, environments_lib.OnDevice):
     inputs.environments.share(config.parallel.devices or 1)
-    shared = math.gcd(shared, config.actors.num)
+    shared = math.gcd(shared, config.actors.num, config.tracking.task_actors)
   devices = parallel.choose_devices(config.parallel.devices, shared)
   errors.check(
     config.replay.episodes >= len(devices),

@@ -1,6 +1,6 @@
 """Records demonstrations: of a trained policy, or of a scripted demonstrator.
 
-They are exactly replayable, but for those of environments on device, whose states are not recorded.
+They are exactly replayable, with the states of a simulation where that is on device.
 
 python -m experiments.record_demonstrations --checkpoint=DIR --output=FILE.npz --episodes=20
 python -m experiments.record_demonstrations --task=finger/spin --demonstrator=smooth \
@@ -23,7 +23,6 @@ from eimitate import demonstrations
 from eimitate import environments
 from eimitate import errors
 from eimitate import evaluation
-from eimitate import types
 from eimitate.demonstrations import demonstrators
 from eimitate.demonstrations import recording
 from experiments import command_line
@@ -50,13 +49,14 @@ _PROCESSES = flags.DEFINE_integer(
 class _Source(NamedTuple):
   """What acts, on which task, at which action repeat, and how it came to be.
 
-  loaded: the checkpoint of a policy whose environments are on device.
+  on_device: whether the environments are. loaded: the checkpoint of a policy that acts there.
   """
 
   demonstrator: demonstrators.Demonstrator
   task: str
   action_repeat: int
   provenance: str
+  on_device: bool = False
   loaded: evaluation.Loaded | None = None
 
 
@@ -71,7 +71,7 @@ def main() -> None:
     action_repeat=source.action_repeat,
     control_timestep=environment.control_timestep,
     provenance=f'{source.provenance}; initial states spread by {_SPREAD.value}',
-    versions={} if source.loaded else recording.versions(),
+    versions={} if source.on_device else recording.versions(),
     seed=_SEED.value,
   )
   demonstrations.save(_OUTPUT.value, metadata, episodes)
@@ -84,28 +84,37 @@ def main() -> None:
 
 
 def _make_environment(source):
-  if source.loaded is None:
+  if not source.on_device:
     return environments.make_environment(source.task, source.action_repeat)
   expected = '0 on device, where initial states are drawn by the simulation alone'
   errors.check(not _SPREAD.value, '--spread', _SPREAD.value, expected)
-  factory = source.loaded.description['config']['environment']
-  return environments.make_on_device(source.task, source.action_repeat, _EPISODES.value, factory)
+  factory = source.loaded.description['config']['environment'] if source.loaded else ''
+  made = environments.make_on_device(source.task, source.action_repeat, _EPISODES.value, factory)
+  return made.of(len(made), source.demonstrator.longest)
 
 
-def _record_on_device(loaded, environment):
-  """The first episode of each environment."""
-  for trajectory in acting_on_device.rollout(
-    loaded.policy, loaded.params, environment, _SEED.value
-  ):
-    if trajectory:
-      states = np.zeros((len(trajectory.observations), 0))
-      yield types.Demonstration(trajectory, states, {})
+def _record_on_device(source, environment):
+  """The first episode of each environment, unless it fails."""
+  if source.loaded:
+    policy, params, given = source.loaded.policy, source.loaded.params, None
+  else:
+    policy, params, given = lambda params, action, seen: action, None, _actions(source, environment)
+  made = acting_on_device.record(policy, params, environment, _SEED.value, given)
+  return filter(None, made)
+
+
+def _actions(source, environment):
+  """`[T, B, A]`, of a demonstrator that does not look."""
+  seeds = range(_SEED.value, _SEED.value + len(environment))
+  acting = [source.demonstrator.begin(environment, np.random.default_rng(seed)) for seed in seeds]
+  steps = range(environment.longest_episode)
+  return np.stack([np.concatenate([act(np.zeros(0)) for act in acting]) for _ in steps])
 
 
 def _attempts(source, environment):
   """A context with the episodes to choose from, recorded here or in several processes."""
-  if source.loaded:
-    return contextlib.nullcontext(_record_on_device(source.loaded, environment))
+  if source.on_device:
+    return contextlib.nullcontext(_record_on_device(source, environment))
   processes = _PROCESSES.value or len(os.sched_getaffinity(0))
   if not _DEMONSTRATOR.value or processes == 1:
     attempts = recording.attempts(source.demonstrator, environment, _SEED.value, _SPREAD.value)
@@ -126,8 +135,11 @@ def _scripted() -> _Source:
   name, known = _DEMONSTRATOR.value, demonstrators.DEMONSTRATORS
   errors.check(name in known, '--demonstrator', repr(name), ' or '.join(known))
   errors.check(not _CHECKPOINT.value, '--checkpoint', repr(_CHECKPOINT.value), 'none beside it')
+  on_device = environments.is_program(_TASK.value)
+  expected = 'one that need not look, on device'
+  errors.check(not (on_device and known[name].looks), '--demonstrator', repr(name), expected)
   repeat = environments.resolve_action_repeat(_TASK.value, _ACTION_REPEAT.value)
-  return _Source(known[name], _TASK.value, repeat, f'the {name} demonstrator')
+  return _Source(known[name], _TASK.value, repeat, f'the {name} demonstrator', on_device)
 
 
 def _trained() -> _Source:
@@ -148,7 +160,7 @@ def _trained() -> _Source:
   )
   demonstrator = demonstrators.Demonstrator(lambda environment, rng: act)
   repeat = _ACTION_REPEAT.value or trained
-  return _Source(demonstrator, task, repeat, provenance, loaded if on_device else None)
+  return _Source(demonstrator, task, repeat, provenance, on_device, loaded if on_device else None)
 
 
 def _fingerprint(params) -> str:

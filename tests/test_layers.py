@@ -39,7 +39,15 @@ _ALLOWED = {
   'states': _BASE | _HOST | {'runs', 'evaluation'},
   'evaluation': _PURE | {'agents', 'environments', 'demonstrations'} | _HOST,
   'imitation': _BASE
-  | {'acting', 'environments', 'evaluation', 'demonstrations', 'rewards', 'tracking'},
+  | {
+    'acting',
+    'acting_on_device',
+    'environments',
+    'evaluation',
+    'demonstrations',
+    'rewards',
+    'tracking',
+  },
   'runs': _BASE,
   'collecting': _PURE | _ABOVE | _HOST | {'inputs', 'states'},
   'training': _PURE | _ABOVE | _HOST | {'inputs', 'states', 'collecting'},

@@ -12,13 +12,15 @@ from eimitate import checkpoints
 from eimitate import configuration
 from eimitate import demonstrations
 from eimitate import environments
+from eimitate import errors
 from eimitate import evaluation
+from eimitate import imitation
 from eimitate import logs
 from eimitate import runs
 from eimitate import training
-from eimitate import types
 from eimitate.agents import behavioural_cloning
 from eimitate.agents import d4pg
+from eimitate.agents import metamimic
 from tests.agents import test_efficient_imitate_learner as learner_test
 from tests.environments import fakes_on_device
 
@@ -30,10 +32,7 @@ def _data(tmp_path_factory):
   """Demonstrations of the point mass, recorded on device: it is pushed towards the middle."""
   batch = environments.make_on_device('point', 1, 3, _FACTORY)
   policy = lambda params, key, observations: -observations[:, :1].clip(-1, 1)
-  episodes = [
-    types.Demonstration(trajectory, np.zeros((len(trajectory.observations), 0)), {})
-    for trajectory in acting_on_device.rollout(policy, None, batch, 0)
-  ]
+  episodes = acting_on_device.record(policy, None, batch, 0)
   path = tmp_path_factory.mktemp('data') / 'point.npz'
   metadata = demonstrations.Metadata('point', 1, 1.0, 'a test', {}, 0)
   demonstrations.save(path, metadata, episodes)
@@ -43,6 +42,10 @@ def _data(tmp_path_factory):
 _SMALL = {
   'behavioural_cloning': behavioural_cloning.Config(batch_size=8, policy=(16,)),
   'd4pg': d4pg.Config(batch_size=8, policy=(16,), critic=(16,)),
+  'metamimic': metamimic.Config(
+    d4pg.Config(batch_size=8, policy=(16,), critic=(16,), sampling='prioritised', n_step=2),
+    d4pg.Config(batch_size=8, policy=(16,), critic=(16,)),
+  ),
   'efficient_imitate': learner_test.small(**{'search.acting_kind': 'gumbel', 'unroll_steps': 1}),
 }
 
@@ -169,6 +172,42 @@ def test_other_agents(data, tmp_path, agent):
   assert checkpoints.open_existing(tmp_path / 'run')[1] == 40
 
 
+@pytest.mark.parametrize('agent', ['metamimic', 'efficient_imitate'])
+def test_demonstrations_are_followed(data, tmp_path, agent):
+  overrides = {
+    'agent_steps': 90, 'parallel.devices': 1, 'actors.num': 3, 'tracking.curriculum': 10,
+    'tracking.task_actors': int(agent == 'metamimic'),
+  }  # fmt: skip
+  run = _run(data, agent, **overrides)
+  if agent == 'efficient_imitate':
+    config = configuration.override(run.agent_config, {'reward': 'tracking'})
+    run = run._replace(agent_config=config)
+  training.train(run, tmp_path / 'whole')
+  left = iter(range(4))
+  training.train(run, tmp_path / 'parts', lambda: next(left, None) is None)
+  result = training.train(run, tmp_path / 'parts')
+  whole, parts = ((tmp_path / x / 'metrics.jsonl').read_bytes() for x in ('whole', 'parts'))
+  assert whole == parts and ('task_return' in result) == (agent == 'metamimic')
+  # Of three demonstrations the third is unseen.
+  evaluated = imitation.evaluate(evaluation.load(tmp_path / 'parts'), data)
+  assert evaluated['demonstrations'] == 1
+  if agent == 'metamimic':  # The other's search is random.
+    expected = pytest.approx(result['imitation_fraction'], abs=1e-5)
+    assert evaluated['imitation_fraction'] == expected
+  for measured in (evaluated, *evaluated['baselines'].values()):
+    assert 0 < measured['imitation_fraction'] <= measured['tracked_fraction'] <= 1
+
+
+def test_states_of_another_simulation_are_not_followed(data, tmp_path):
+  dataset = demonstrations.load(data)
+  changed = [episode._replace(states=episode.states[:, 1:]) for episode in dataset.episodes]
+  demonstrations.save(tmp_path / 'other.npz', dataset.metadata, changed)
+  run = _run(str(tmp_path / 'other.npz'), 'metamimic', **{'parallel.devices': 1})
+  with pytest.raises(errors.InputError, match='state: found size 1, expected 2'):
+    training.train(run, tmp_path / 'run')
+  assert not (tmp_path / 'run').exists()
+
+
 def test_demonstrations_are_recorded_on_device(trained, tmp_path):
   command = [sys.executable, '-m', 'experiments.record_demonstrations', '--episodes=3', '--seed=7']
   command += [f'--checkpoint={trained[0]}', f'--output={tmp_path / "new.npz"}']
@@ -178,7 +217,23 @@ def test_demonstrations_are_recorded_on_device(trained, tmp_path):
   assert '3 episodes of point' in run().stdout
   dataset = demonstrations.load(tmp_path / 'new.npz')
   assert [len(x.trajectory.actions) for x in dataset.episodes] == [20] * 3
-  assert not dataset.has_states and dataset.metadata.versions == {}
+  # The position and the step that it starts from.
+  states = dataset.episodes[0].states
+  np.testing.assert_array_equal(states, dataset.episodes[0].trajectory.observations)
+  assert dataset.metadata.versions == {}
+
+
+def test_a_demonstrator_that_need_not_look_is_recorded_on_device(tmp_path):
+  command = [sys.executable, '-m', 'experiments.record_demonstrations', '--episodes=3']
+  command += ['--task=brax/inverted_pendulum/spring', f'--output={tmp_path / "smooth.npz"}']
+  run = lambda name: subprocess.run(
+    [*command, f'--demonstrator={name}'], capture_output=True, text=True, check=False
+  )
+  assert "--demonstrator: found 'direct', expected one that need not look" in run('direct').stderr
+  assert '3 episodes of brax/inverted_pendulum/spring' in run('smooth').stdout
+  dataset = demonstrations.load(tmp_path / 'smooth.npz')
+  assert dataset.has_states
+  assert all(len(episode.trajectory.actions) <= 100 for episode in dataset.episodes)
 
 
 def test_another_task_of_the_suite_must_fit(trained):

@@ -20,11 +20,13 @@ class Demonstrator(NamedTuple):
   begin: `(environment, rng) -> act`, once an episode, after the environment's reset.
   longest: actions in an episode, at most; 0 for as many as the environment allows.
   succeeded: whether to keep an episode; one that is not kept is recorded anew from another seed.
+  looks: whether observations matter to it; who does not look can demonstrate on device, too.
   """
 
   begin: Callable[[Any, np.random.Generator], Act]
   longest: int = 0
   succeeded: Callable[[types.Demonstration], bool] = lambda episode: True
+  looks: bool = True
 
 
 def smooth(environment: Any, rng: np.random.Generator) -> Act:
@@ -58,7 +60,7 @@ def _stacking(style: str) -> Demonstrator:
 
 
 DEMONSTRATORS: Mapping[str, Demonstrator] = {
-  'smooth': Demonstrator(smooth, longest=100),
+  'smooth': Demonstrator(smooth, longest=100, looks=False),
   'direct': _stacking('direct'),
   'roundabout': _stacking('roundabout'),
 }

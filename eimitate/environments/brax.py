@@ -14,6 +14,7 @@ import jax.numpy as jnp
 
 from eimitate import errors
 from eimitate.environments import on_device
+from eimitate.environments import tasks
 
 _BACKENDS = ('generalized', 'spring', 'positional', 'mjx')
 _EPISODE_LENGTH = 1000  # What brax's own training uses for all of its environments.
@@ -97,8 +98,26 @@ def _make_playground(task, *_):
     terminated = jnp.bool(False)  # By NaN only, which `on_device` looks for itself.
     return (data, info, metrics), on_device.Outcome(observe(data, info), reward, terminated)
 
-  length = environment._config.episode_length
-  return _sized(reset, step, environment.action_size, length, environment.dt)
+  everything = int(_import('mujoco', 'mujoco').mjtState.mjSTATE_INTEGRATION)
+
+  def save(state):
+    data, info, metrics = state
+    return mjx.get_state(model, data, everything), info, metrics
+
+  def restore(saved):
+    state, info, metrics = saved
+    begun = mjx.make_data(environment.mj_model, impl='jax')
+    data = mjx.forward(model, mjx.set_state(model, begun, state, everything))
+    # The solver left another guess to start from.
+    return mjx.set_state(model, data, state, everything), info, metrics
+
+  from eimitate.environments import suite  # What is observed is laid out as the suite's.
+
+  simulation = _sized(
+    reset, step, environment.action_size, environment._config.episode_length, environment.dt
+  )
+  parts = suite.SuiteEnvironment(tasks.counterpart(task), 1).parts
+  return simulation._replace(parts=parts, save=_quietly(save), restore=_quietly(restore))
 
 
 def observe_as_suite(task: str, environment: Any, data: Any, info: Any) -> jax.Array:
@@ -133,20 +152,21 @@ _ARRANGED: dict[str, Callable[..., jax.Array]] = {
 
 
 def _sized(reset, step, action_size, episode_length, timestep) -> on_device.Simulation:
-  def quietly(function: Callable[..., Any]):
-    @functools.wraps(function)
-    def traced(*arguments):
-      with _quiet():  # Both packages warn of their own code while it is traced.
-        return function(*arguments)
-
-    return traced
-
   # Jitted, they are traced once wherever they are called from.
-  reset, step = jax.jit(quietly(reset)), jax.jit(quietly(step))
+  reset, step = jax.jit(_quietly(reset)), jax.jit(_quietly(step))
   _, observation = jax.eval_shape(reset, jax.random.key(0))
   return on_device.Simulation(
     reset, step, observation.shape[-1], action_size, episode_length, timestep
   )
+
+
+def _quietly(function: Callable[..., Any]) -> Callable[..., Any]:
+  @functools.wraps(function)
+  def traced(*arguments):
+    with _quiet():  # Both packages warn of their own code while it is traced.
+      return function(*arguments)
+
+  return traced
 
 
 def _import(module, package):

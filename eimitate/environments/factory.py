@@ -16,6 +16,11 @@ from eimitate.environments.canonical import Canonical
 _PROGRAMS = ('brax/', 'playground/')
 
 
+def is_program(task: str) -> bool:
+  """Whether the task's name says that it is a jax program."""
+  return task.startswith(_PROGRAMS)
+
+
 def make_environment(
   task: str, action_repeat: int, factory: str = '', frame_size: int = 0
 ) -> Canonical:
@@ -38,8 +43,7 @@ def make_environment(
     expected = "0: frames are drawn of the library's own environments only"
     errors.check(not frame_size, 'config.frame_size', frame_size, expected)
     return Canonical(_import_factory(factory)(), action_repeat)
-  program = task.startswith(_PROGRAMS)
-  errors.check(not program, 'config.actors.placement', "'host'", f"'device' for {task}")
+  errors.check(not is_program(task), 'config.actors.placement', "'host'", f"'device' for {task}")
   if frame_size:
     gl.prepare()
   # dm_control takes a second to import, and the pure half of the library never needs it.
@@ -76,8 +80,7 @@ def make_on_device(
     found, expected = f'{factory!r} making {type(simulation).__name__}', 'on_device.Simulation'
     errors.check(good, 'config.environment', found, expected)
     return on_device.OnDevice(simulation, action_repeat, count)
-  program = task.startswith(_PROGRAMS)
-  errors.check(program, 'config.actors.placement', "'device'", f"'host' for {task}")
+  errors.check(is_program(task), 'config.actors.placement', "'device'", f"'host' for {task}")
   from eimitate.environments import brax
 
   return on_device.OnDevice(brax.make_simulation(task), action_repeat, count)

@@ -1,12 +1,14 @@
 """Environments that are jax programs: a batch of them as two pure functions, as agents see them."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 import math
 from typing import Any, NamedTuple
 
 import chex
+from dm_env import specs
 import jax
 import jax.numpy as jnp
+import numpy as np
 
 from eimitate import errors
 from eimitate import types
@@ -31,6 +33,9 @@ class Simulation(NamedTuple):
   observation_size, action_size: `O` and `A`.
   episode_length: simulation steps until the time limit.
   timestep: seconds of simulated time per step.
+  parts: where in an observation each part lies that has a name; empty for one part, `observation`.
+  save, restore: `(state) -> saved` and `(saved) -> state`, a pytree of what the rest of a state
+    follows from, exactly.
   """
 
   reset: Callable[[chex.PRNGKey], tuple[Any, jax.Array]]
@@ -39,14 +44,17 @@ class Simulation(NamedTuple):
   action_size: int
   episode_length: int
   timestep: float
+  parts: Mapping[str, slice] = {}
+  save: Callable[[Any], Any] = lambda state: state
+  restore: Callable[[Any], Any] = lambda saved: saved
 
 
 class States(NamedTuple):
   """Where `B` environments stand.
 
   simulation: a pytree of `[B, ...]`. observation: `[B, O]`.
-  reward: `[B]`, of the last action, summed over its repeat.
-  discount: `[B]`, 0 after a termination, 1 after a truncation.
+  reward: `[B]`, of the last action, summed over its repeat; `[B, R]` where a step has several.
+  discount: as the reward; 0 after a termination, 1 after a truncation.
   last: `[B]` bool, whether the episode is over.
   failed: `[B]` bool, whether the last action led to numbers that are not finite. The observation is
     then the one before, and the episode is over.
@@ -90,12 +98,29 @@ class OnDevice:
     divides = self._count % devices == 0
     expected = f'a multiple of the {devices} devices (config.parallel.devices)'
     errors.check(divides, 'config.actors.num', self._count, expected)
-    return OnDevice(self._simulation, self.action_repeat, self._count // devices)
+    return self.of(self._count // devices)
+
+  def of(self, count: int, longest: int = 0) -> 'OnDevice':
+    """`count` of the same, whose episodes end after `longest` actions if that is not 0."""
+    simulation = self._simulation
+    if longest:
+      simulation = simulation._replace(episode_length=longest * self.action_repeat)
+    return OnDevice(simulation, self.action_repeat, count)
 
   @property
   def spec(self) -> types.EnvironmentSpec:
     """What an agent must know."""
     return types.EnvironmentSpec(self._simulation.observation_size, self._simulation.action_size)
+
+  def action_spec(self) -> specs.BoundedArray:
+    """`[A]` in [-1, 1], one environment's."""
+    return specs.BoundedArray((self._simulation.action_size,), np.float32, -1.0, 1.0, 'action')
+
+  @property
+  def parts(self) -> dict[str, slice]:
+    """Where in an observation each named part lies."""
+    whole = {'observation': slice(0, self._simulation.observation_size)}
+    return dict(self._simulation.parts) or whole
 
   @property
   def longest_episode(self) -> int:
@@ -106,6 +131,27 @@ class OnDevice:
   def control_timestep(self) -> float:
     """Seconds of simulated time per action, the repeat included."""
     return self._simulation.timestep * self.action_repeat
+
+  def save(self, states: States) -> Any:
+    """What each environment's simulation can be restored from, `[B, ...]`."""
+    return _numbers(jax.vmap(self._simulation.save)(states.simulation))
+
+  def from_rows(self, rows: np.ndarray) -> Any:
+    """The saved states `[T, ...]` that `to_rows` made `[T, S]` of (NumPy).
+
+    Raises:
+      InputError: if they are none of this simulation.
+    """
+    begin = lambda: self._simulation.save(self._simulation.reset(jax.random.key(0))[0])
+    saved, like = jax.eval_shape(lambda: (begin(), _numbers(begin())))
+    leaves, structure = jax.tree.flatten(like)
+    sizes = [leaf.size for leaf in leaves]
+    errors.check(rows.shape[-1] == sum(sizes), 'state', f'size {rows.shape[-1]}', sum(sizes))
+    split = np.split(rows, np.cumsum(sizes)[:-1], -1)
+    shaped = [x.reshape(len(x), *leaf.shape).astype(leaf.dtype) for x, leaf in zip(split, leaves)]
+    restored = jax.tree.unflatten(structure, shaped)
+    wrap = lambda x, was: jax.random.wrap_key_data(x) if _is_key(was) else x
+    return jax.tree.map(wrap, restored, saved)
 
   def reset(self, rng_key: chex.PRNGKey) -> States:
     """Begins an episode in each environment."""
@@ -186,6 +232,20 @@ class OnDevice:
       reward=jnp.where(undone, 0, following.reward),
       discount=jnp.where(undone, 1, following.discount),
     )
+
+
+def to_rows(saved: Any) -> np.ndarray:
+  """Saved states `[T, ...]` as rows `[T, S]` float64, which can hold all that they can (NumPy)."""
+  leaves = [np.asarray(leaf) for leaf in jax.tree.leaves(saved)]
+  return np.concatenate([leaf.reshape(len(leaf), -1).astype(np.float64) for leaf in leaves], -1)
+
+
+def _numbers(tree):
+  return jax.tree.map(lambda x: jax.random.key_data(x) if _is_key(x) else x, tree)
+
+
+def _is_key(leaf):
+  return jnp.issubdtype(leaf.dtype, jax.dtypes.prng_key)
 
 
 def _where(condition, chosen, other):
