@@ -2,6 +2,7 @@
 
 import importlib.util
 
+import jax
 import mujoco
 from mujoco import mjx
 import numpy as np
@@ -49,3 +50,23 @@ def test_observes_what_the_suite_observes(name):
     task, theirs, mjx.put_data(theirs.mj_model, data, impl='jax'), {}
   )
   np.testing.assert_allclose(observed, ours.observe(), atol=2e-5)
+
+
+@pytest.mark.parametrize('name', ['CartpoleSwingup', 'ReacherEasy'])
+def test_what_is_restored_goes_on_exactly(name):
+  simulation = brax.make_simulation(f'playground/{name}')
+  state, _ = simulation.reset(jax.random.key(3))
+  action = np.full(simulation.action_size, 0.7, np.float32)
+  for _ in range(5):
+    state, _ = simulation.step(state, action)
+  restored = jax.jit(simulation.restore)(jax.jit(simulation.save)(state))
+  for _ in range(5):
+    state, outcome = simulation.step(state, -action)
+    restored, again = simulation.step(restored, -action)
+    for expected, found in zip(outcome, again):
+      np.testing.assert_array_equal(expected, found)
+
+
+def test_parts_are_the_suites():
+  parts = brax.make_simulation('playground/BallInCup').parts
+  assert parts == {'position': slice(0, 4), 'velocity': slice(4, 8)}
