@@ -21,8 +21,10 @@ from eimitate.rewards import tracking as rewards
 # From demonstrations to actions `[T, B, A]` in [-1, 1], taken whatever is observed.
 OpenLoop = Callable[[Sequence[types.Demonstration]], np.ndarray]
 
-# From demonstrations to what becomes of them: an episode of each. Without actions the agent acts.
+# From demonstrations to what becomes of them, an episode of each: the agent acts unless actions are
+# given.
 _Follow = Callable[[Sequence[types.Demonstration], np.ndarray | None], Sequence]
+_Way = Callable[[Sequence[types.Demonstration]], Sequence]
 
 # Demonstrations followed at a time on the host.
 _BATCH = 20
@@ -40,7 +42,8 @@ def evaluate(loaded: evaluation.Loaded, path: str | os.PathLike) -> dict[str, An
 
   Returns:
     `tracking.fractions` of the agent, of each baseline under `baselines`, and each demonstration's
-    own numbers under `imitations`.
+    own numbers under `imitations`. Where features are observed on the host `analytic_tracker` is
+    among the baselines: the simulator's own best action for every next step.
 
   Raises:
     InputError: if the agent follows no demonstrations, or not these.
@@ -73,16 +76,19 @@ def evaluate(loaded: evaluation.Loaded, path: str | os.PathLike) -> dict[str, An
     follow = _on_host(loaded, plain)
   batch = len(dataset.episodes) if on_device else _BATCH
 
-  def measure(actions_of):
+  def measure(follow):
     results = []
     for first in range(0, len(dataset.episodes), batch):
       episodes = dataset.episodes[first : first + batch]
-      trajectories = follow(episodes, actions_of and actions_of(episodes))
-      results += [tracking.imitation(*pair) for pair in zip(trajectories, episodes)]
+      results += [tracking.imitation(*pair) for pair in zip(follow(episodes), episodes)]
     return results
 
-  results = measure(None)
-  others = baselines(spec.action_size, dataset.has_actions)
+  results = measure(lambda episodes: follow(episodes, None))
+  taking = lambda take: lambda episodes: follow(episodes, take(episodes))
+  open_loop = baselines(spec.action_size, dataset.has_actions)
+  others: dict[str, _Way] = {name: taking(take) for name, take in open_loop.items()}
+  if not on_device and not config['frame_size']:
+    others['analytic_tracker'] = _make_tracker(description)
   return {
     'task': task,
     'agent': description['agent'],
@@ -90,7 +96,7 @@ def evaluate(loaded: evaluation.Loaded, path: str | os.PathLike) -> dict[str, An
     'updates': loaded.counters['updates'],
     'demonstrations': len(results),
     **tracking.fractions(results),
-    'baselines': {name: tracking.fractions(measure(take)) for name, take in others.items()},
+    'baselines': {name: tracking.fractions(measure(way)) for name, way in others.items()},
     'imitations': [result._asdict() for result in results],
   }
 
@@ -137,6 +143,27 @@ def _on_host(loaded, first) -> _Follow:
     return acting.collect_episodes(act, evaluators, range(len(episodes))).trajectories
 
   return follow
+
+
+def _make_tracker(description) -> _Way:
+  """What follows demonstrations by one step of inverse dynamics at a time."""
+  # It imports MuJoCo, which decides on import whether it can draw.
+  from eimitate.environments import inverse
+
+  parts, cutoff = _rules(description)
+  make = lambda: environments.make_environment(description['task'], description['action_repeat'])
+  acting_in, tried_in = make(), make()
+
+  def track(episode):
+    [follower] = tracking.make_evaluators([acting_in], parts, cutoff, [episode])
+
+    def act(observations):
+      goal = np.split(observations[0], 2)[1]
+      return inverse.nearest_action(tried_in, acting_in.save(), goal, parts)[None]
+
+    return acting.collect_episodes(act, [follower], [0]).trajectories[0]
+
+  return lambda episodes: [track(episode) for episode in episodes]
 
 
 def _on_device(loaded, plain, episodes) -> _Follow:

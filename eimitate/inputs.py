@@ -67,7 +67,7 @@ def load(run: runs.Run) -> Inputs:
     given, least = config.replay.longest, environments.longest_episode
     expected = f'{least} or more, what each actor does at a time'
     errors.check(not 0 < given < least, 'config.replay.longest', given, expected)
-  if not config.num_demonstrations and not evaluation.AGENTS[run.agent].NEEDS_DEMONSTRATIONS:
+  if not config.num_demonstrations and not run.agent_config.needs_demonstrations:
     longest = config.replay.longest or _first(environments).longest_episode
     expected = 'agent steps of the longest episode, which the environment does not tell'
     errors.check(longest > 0, 'config.replay.longest', longest, expected)

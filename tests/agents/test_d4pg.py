@@ -258,3 +258,29 @@ def test_frames_are_stacked_as_they_were_seen():
 def test_bad_towers(overrides, message):
   with pytest.raises(ValueError, match=message):
     _d4pg.make_agent(small(**overrides), _FRAMES)
+
+
+def test_a_share_of_the_batch_from_demonstrations():
+  """Only they know a good action; their reward tells, and the replay's priorities are its own."""
+  config = small(demonstration_fraction=0.25, sampling='prioritised', n_step=1)
+  agent = _d4pg.make_agent(config, _SPEC)
+  replay = fill(agent.add, agent.init_replay(64), length=20)
+  shown = types.Trajectory(
+    np.zeros((9, 3), np.float32),
+    np.full((8, 2), 0.25, np.float32),
+    np.ones(8, np.float32),
+    np.ones(8, np.float32),
+  )
+  demonstrations = episodes.of(_SPEC, [shown])
+  made = experience.make_experience(config, _SPEC)
+  own = made.sample(replay, jax.random.key(0), 12)
+  batch = experience.with_demonstrations(own, demonstrations, jax.random.key(1), 4, config, _SPEC)
+  assert len(batch.index) == 12 and len(batch.likelihood) == 16
+  np.testing.assert_array_equal(batch.transition.action[12:], 0.25)
+  np.testing.assert_array_equal(batch.transition.reward[12:], 1)
+  np.testing.assert_array_equal(batch.transition.action[:12], own.transition.action)
+  state = agent.init(jax.random.key(2))
+  _, after, _ = jax.jit(agent.update)(state, jax.random.key(3), replay, demonstrations)
+  assert (after.priority != replay.priority).sum() > 0
+  with pytest.raises(ValueError, match='demonstrations: found none, expected some'):
+    agent.update(state, jax.random.key(3), replay, None)

@@ -4,7 +4,4 @@ from eimitate.agents.behavioural_cloning.config import Config
 from eimitate.agents.behavioural_cloning.learner import LearnerState
 from eimitate.agents.behavioural_cloning.learner import make_agent
 
-# Whether its update learns from demonstrations.
-NEEDS_DEMONSTRATIONS = True
-
-__all__ = ['NEEDS_DEMONSTRATIONS', 'Config', 'LearnerState', 'make_agent']
+__all__ = ['Config', 'LearnerState', 'make_agent']

@@ -25,6 +25,11 @@ class Config:
     return ()
 
   @property
+  def needs_demonstrations(self) -> bool:
+    """Whether it cannot do without demonstrations."""
+    return True
+
+  @property
   def shared_rows(self) -> int:
     """Rows of the batch that devices share evenly."""
     return self.batch_size

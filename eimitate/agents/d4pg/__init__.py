@@ -7,12 +7,8 @@ from eimitate.agents.d4pg.learner import make_agent
 from eimitate.agents.d4pg.networks import Networks
 from eimitate.agents.d4pg.networks import make_networks
 
-# Whether its update learns from demonstrations.
-NEEDS_DEMONSTRATIONS = False
-
 __all__ = [
   'IMPALA',
-  'NEEDS_DEMONSTRATIONS',
   'Config',
   'Networks',
   'TowerConfig',

@@ -46,6 +46,8 @@ class Config:
   sampling: `uniform` from a ring of steps, or `prioritised` by the critic's loss from a replay
     that gives up its lowest priorities first.
   priority_exponent, importance_exponent: of the prioritised sampling and of its correction.
+  demonstration_fraction: of the batch that comes from the demonstrations, whose actions and rewards
+    are then learnt from (D4PG from demonstrations).
   """
 
   batch_size: int = 64
@@ -63,11 +65,17 @@ class Config:
   sampling: str = 'uniform'
   priority_exponent: float = 0.6
   importance_exponent: float = 0.4
+  demonstration_fraction: float = 0.0
 
   @property
   def rewards(self) -> tuple[str, ...]:
     """Which of a step's rewards it learns from."""
     return ('task',)
+
+  @property
+  def needs_demonstrations(self) -> bool:
+    """Whether its updates learn from demonstrations."""
+    return self.demonstration_fraction > 0
 
   @property
   def shared_rows(self) -> int:
@@ -86,7 +94,7 @@ def validate(config: Config, name: str = 'config') -> None:
     sizes = getattr(config, field)
     errors.check(len(sizes) > 0, f'{name}.{field}', sizes, 'at least one hidden layer')
   _validate_tower(config.tower, f'{name}.tower')
-  for field in ('priority_exponent', 'importance_exponent'):
+  for field in ('priority_exponent', 'importance_exponent', 'demonstration_fraction'):
     value = getattr(config, field)
     errors.check(0 <= value <= 1, f'{name}.{field}', value, 'in [0, 1]')
   known = ('uniform', 'prioritised')

@@ -18,7 +18,7 @@ class Batch(NamedTuple):
   """Transitions to learn from.
 
   transition: `losses.Transition` of `[B, ...]`.
-  index: `[B]` where they are stored.
+  index: `[B]` where they are stored; shorter where some are not from the replay.
   likelihood: `[B]` how much likelier each was drawn than uniformly.
   """
 
@@ -47,6 +47,25 @@ class Experience(NamedTuple):
 def make_experience(config: config_lib.Config, spec: types.EnvironmentSpec) -> Experience:
   """What `config.sampling` names."""
   return {'uniform': _uniform, 'prioritised': _prioritised}[config.sampling](config, spec)
+
+
+def with_demonstrations(
+  own: Batch,
+  demonstrations: episodes.Replay,
+  rng_key: chex.PRNGKey,
+  count: int,
+  config: config_lib.Config,
+  spec: types.EnvironmentSpec,
+) -> Batch:
+  """A batch with `count` rows of the demonstrations, drawn uniformly, behind its own.
+
+  Only its own rows have an index. The others are weighed as if they had been drawn uniformly.
+  """
+  window = episodes.sample(demonstrations, rng_key, count, config.n_step - 1, spec.stack)
+  shown = losses.from_window(window, config.discount, config.reward_scale)
+  transition = jax.tree.map(lambda x, y: jnp.concatenate([x, y]), own.transition, shown)
+  likelihood = jnp.concatenate([own.likelihood, jnp.ones(count)])
+  return Batch(transition, own.index, likelihood)
 
 
 def _uniform(config, spec) -> Experience:

@@ -6,6 +6,7 @@ import jax
 import jax.numpy as jnp
 import optax
 
+from eimitate import errors
 from eimitate import types
 from eimitate.agents import learning
 from eimitate.agents.d4pg import config as config_lib
@@ -27,16 +28,27 @@ def make_agent(
 
   Returns:
     A `types.Agent` whose state is a `learning.LearnerState`. Its `act` adds normal noise of
-    standard deviation `temperature`; its `update` learns from the replay's rewards and looks at no
-    demonstrations.
+    standard deviation `temperature`; its `update` learns from the replay's rewards, and from the
+    demonstrations' where `config.demonstration_fraction` asks for some.
 
   Raises:
-    InputError: if a setting is out of range.
+    InputError: if a setting is out of range, or at an update without demonstrations if a share of
+      the batch is to come from them.
   """
   config_lib.validate(config)
   networks = networks or make_networks(config, spec)
   experience = experience_lib.make_experience(config, spec)
   optimiser = optax.adam(config.learning_rate)
+
+  def sample(replay, demonstrations, rng_key, count):
+    shown = round(config.demonstration_fraction * count)
+    if not shown:
+      return experience.sample(replay, rng_key, count)
+    expected = f'some: config.demonstration_fraction is {config.demonstration_fraction}'
+    errors.check(demonstrations is not None, 'demonstrations', 'none', expected)
+    own_key, shown_key = jax.random.split(rng_key)
+    own = experience.sample(replay, own_key, count - shown)
+    return experience_lib.with_demonstrations(own, demonstrations, shown_key, shown, config, spec)
 
   def init(rng_key, params=None):
     return learning.init(networks.init(rng_key) if params is None else params, optimiser)
@@ -53,7 +65,7 @@ def make_agent(
     init=init,
     act=act,
     act_greedily=act_greedily,
-    update=functools.partial(_update, config, networks, optimiser, experience),
+    update=functools.partial(_update, config, networks, optimiser, sample, experience.reprioritise),
     params=lambda state: state.params,
     init_replay=experience.init,
     add=experience.add,
@@ -62,12 +74,20 @@ def make_agent(
 
 
 def _update(
-  config, networks, optimiser, experience, state, rng_key, replay, demonstrations, axis_name=None
+  config,
+  networks,
+  optimiser,
+  sample,
+  reprioritise,
+  state,
+  rng_key,
+  replay,
+  demonstrations,
+  axis_name=None,
 ):
   """One gradient step; see `types.Agent.update`."""
-  del demonstrations
   rng_key, devices = learning.share(rng_key, axis_name)
-  batch = experience.sample(replay, rng_key, config.batch_size // devices)
+  batch = sample(replay, demonstrations, rng_key, config.batch_size // devices)
   weights = importance_weights(batch.likelihood, config.importance_exponent, axis_name)
 
   target_params = learning.current_target(state, config.target_update_interval)
@@ -75,7 +95,8 @@ def _update(
   gradient, (priority, metrics) = gradient_fn(
     state.params, target_params, networks, batch.transition, weights
   )
-  replay = experience.reprioritise(replay, batch.index, priority)
+  own = len(batch.index)  # Demonstrations, behind them, have no priority.
+  replay = reprioritise(replay, batch.index, priority[:own])
   state, metrics = learning.step(state, target_params, optimiser, gradient, metrics, axis_name)
   return state, replay, metrics
 

@@ -8,11 +8,7 @@ from eimitate.agents.efficient_imitate.learner import make_agent
 from eimitate.agents.efficient_imitate.networks import Networks
 from eimitate.agents.efficient_imitate.networks import make_networks
 
-# Whether its update learns from demonstrations.
-NEEDS_DEMONSTRATIONS = True
-
 __all__ = [
-  'NEEDS_DEMONSTRATIONS',
   'Config',
   'Networks',
   'make_agent',

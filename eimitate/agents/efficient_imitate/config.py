@@ -68,6 +68,11 @@ class Config:
     return 1
 
   @property
+  def needs_demonstrations(self) -> bool:
+    """Whether it cannot do without demonstrations."""
+    return True
+
+  @property
   def shared_rows(self) -> int:
     """Rows of the batch that devices share evenly: one half."""
     return self.batch_size // 2

@@ -29,6 +29,11 @@ class Config:
     return self.imitation.n_step
 
   @property
+  def needs_demonstrations(self) -> bool:
+    """Whether it cannot do without demonstrations."""
+    return True
+
+  @property
   def shared_rows(self) -> int:
     """Rows of both batches that devices share evenly."""
     return int(np.gcd(self.imitation.batch_size, self.task.batch_size))

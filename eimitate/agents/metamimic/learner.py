@@ -45,6 +45,8 @@ def make_agent(config: config_lib.Config, spec: types.EnvironmentSpec) -> types.
   errors.check(two, 'environment', 'no goals', 'one that follows demonstrations')
   for name in Both._fields:
     d4pg_config.validate(getattr(config, name), f'config.{name}')
+    shown, expected = getattr(config, name).demonstration_fraction, '0: actions are not known'
+    errors.check(not shown, f'config.{name}.demonstration_fraction', shown, expected)
   alone = networks.task_spec(spec)
   imitation = d4pg.make_agent(
     config.imitation,

@@ -1,0 +1,53 @@
+"""The action that leads nearest to where a demonstration goes, found with the simulator itself."""
+
+from collections.abc import Mapping
+
+import numpy as np
+
+from eimitate.environments.simulated import Simulated
+from eimitate.rewards import tracking
+
+_DIFFERENCE = 0.1  # Of actions, whose range is 2: across small contacts rather than within them.
+_ITERATIONS = 2
+
+
+def nearest_action(
+  environment: Simulated,
+  saved: tuple[np.ndarray, Mapping[str, np.ndarray]],
+  goal: np.ndarray,
+  parts: Mapping[str, tracking.Part],
+) -> np.ndarray:
+  """One step of inverse dynamics: Gauss and Newton's method on finite differences of one step.
+
+  Args:
+    environment: to try actions in, as features; where it stands afterwards means nothing.
+    saved: what `save` returned of the environment that the action is for.
+    goal: features `[F]` to be at one step later.
+    parts: how the tracking reward weighs distances.
+
+  Returns:
+    `[A]` in [-1, 1], the best of those tried.
+  """
+  size = environment.action_spec().shape[0]
+  weights = np.zeros(len(goal))
+  for name, part in parts.items():
+    if name in environment.parts:
+      weights[environment.parts[name]] = np.sqrt(part.weight / part.scale)
+
+  def distance(action):
+    environment.restore(*saved)
+    return weights * (environment.step(action).observation - goal)
+
+  best = np.zeros(size)
+  off = distance(best)
+  for _ in range(_ITERATIONS):
+    # Inwards, where an action at the end of its range has no outside.
+    moves = np.where(best > 0, -_DIFFERENCE, _DIFFERENCE)
+    columns = [(distance(best + row) - off) / move for row, move in zip(np.diag(moves), moves)]
+    change = np.linalg.lstsq(np.stack(columns, 1), -off, rcond=1e-6)[0]
+    action = np.clip(best + change, -1, 1)
+    new = distance(action)
+    if np.square(new).sum() >= np.square(off).sum():
+      break
+    best, off = action, new
+  return best
