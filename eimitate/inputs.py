@@ -82,8 +82,7 @@ def load(run: runs.Run) -> Inputs:
     from eimitate.demonstrations import frames
 
     dataset = frames.with_frames(dataset, config.frame_size)
-  else:
-    spec = dataset_lib.with_statistics(dataset, spec)
+  spec = dataset_lib.with_statistics(dataset, spec)
   recorded = max(len(episode.trajectory.actions) for episode in dataset.episodes)
   if isinstance(environments, environments_lib.OnDevice):
     recorded = environments.longest_episode

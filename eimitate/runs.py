@@ -4,6 +4,7 @@ from collections.abc import Mapping
 import dataclasses
 import json
 import pathlib
+import re
 from typing import Any, NamedTuple
 
 from eimitate import configuration
@@ -238,5 +239,8 @@ def claim(workdir: pathlib.Path, description: Mapping[str, Any]) -> None:
   errors.check(not used, 'workdir', f'{workdir} with files but no config.json', 'an empty one')
   workdir.mkdir(parents=True, exist_ok=True)
   partial = workdir / 'config.json.partial'
-  partial.write_text(json.dumps(description, indent=2) + '\n')
+  text = json.dumps(description, indent=2)
+  # A list of numbers, such as a frame's, takes one line.
+  text = re.sub(r'\[[-+.e\d,\s]+\]', lambda numbers: ' '.join(numbers[0].split()), text)
+  partial.write_text(text + '\n')
   partial.rename(path)

@@ -138,9 +138,16 @@ def load(path: str | os.PathLike) -> Dataset:
 def with_statistics(dataset: Dataset, spec: types.EnvironmentSpec) -> types.EnvironmentSpec:
   """`spec` with mean and standard deviation of the demonstrations' observations.
 
-  A part that hardly moves keeps at least a hundredth of the largest deviation.
+  A part that hardly moves keeps at least a hundredth of the largest deviation. Of frames: the mean
+  frame, in [0, 1], and one deviation, of pixels from it.
   """
   rows = np.concatenate([episode.trajectory.observations for episode in dataset.episodes])
+  if spec.frame:
+    mean = rows.mean(0, dtype=np.float64) / 255
+    scale = np.sqrt(rows.var(0, dtype=np.float64).mean()) / 255 or 1.0
+    return spec._replace(
+      observation_mean=tuple(mean.round(4).ravel().tolist()), observation_scale=(float(scale),)
+    )
   deviation = rows.std(0, dtype=np.float64)
   scale = np.maximum(deviation, 0.01 * deviation.max())
   return spec._replace(

@@ -1,6 +1,7 @@
 """Observations in units of their typical spread."""
 
 from collections.abc import Callable
+import math
 
 import jax
 import jax.numpy as jnp
@@ -12,11 +13,31 @@ from eimitate import types
 def make_normaliser(spec: types.EnvironmentSpec) -> Callable[[jax.Array], jax.Array]:
   """Observations `[..., O]` minus the spec's mean, over its scale.
 
+  Of stacked frames `[..., H, W, stack x C]`, uint8 or in [0, 1], every one is taken from the mean
+  frame: what does not move is then zero, and what does is not small beside it.
+
   Raises:
     InputError: if the spec does not have both.
   """
+  if spec.frame:
+    return _frames_normaliser(spec)
   known = len(spec.observation_mean) == len(spec.observation_scale) == spec.observation_size
   expected = f'{spec.observation_size} numbers each, to normalise observations'
   errors.check(known, 'observation_mean, observation_scale', 'other sizes', expected)
   mean, scale = jnp.array(spec.observation_mean), jnp.array(spec.observation_scale)
   return jnp.vectorize(lambda observation: (observation - mean) / scale, signature='(o)->(o)')
+
+
+def _frames_normaliser(spec):
+  numbers = len(spec.observation_mean), len(spec.observation_scale)
+  wanted = (math.prod(spec.frame), 1)
+  expected = f'{wanted[0]} and {wanted[1]} numbers, to normalise frames'
+  errors.check(numbers == wanted, 'observation_mean, observation_scale', numbers, expected)
+  mean = jnp.tile(jnp.array(spec.observation_mean).reshape(spec.frame), spec.stack)
+
+  def normalise(frames):
+    unit = frames / 255 if frames.dtype == jnp.uint8 else frames
+    centred = unit - mean.reshape((1,) * (unit.ndim - mean.ndim) + mean.shape)
+    return centred / spec.observation_scale[0]
+
+  return normalise

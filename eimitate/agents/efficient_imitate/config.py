@@ -131,12 +131,11 @@ def tuned(frames: bool = False) -> Config:
   config = _tuned()
   if not frames:
     return config
-  # An encoder makes latents nonlinear whatever follows: they are compared as in the paper.
+  # An encoder can make all latents alike, which a comparison of them would call perfect: they are
+  # compared as in the paper.
   kept = {
     'networks.latent': 128,
     'networks.representation': (),
-    'networks.residual_dynamics': False,
-    'networks.normalise_observations': False,
     'networks.value_limit': config.networks.value_limit,
     'loss.consistency_space': 'projection',
     'optimiser.learning_rate': config.optimiser.learning_rate,
