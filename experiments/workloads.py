@@ -20,7 +20,7 @@ from experiments import floors
 # Walker walk's sizes, by preset.
 SPECS = {
   'state': types.EnvironmentSpec(24, 6, (0.0,) * 24, (1.0,) * 24),
-  'image': types.EnvironmentSpec(0, 6, frame=(48, 48, 3), stack=4),
+  'image': types.EnvironmentSpec(0, 6, (0.5,) * (48 * 48 * 3), (1.0,), frame=(48, 48, 3), stack=4),
 }
 _EPISODE, _EPISODES, _UPDATES = 250, 8, 4
 _SAMPLES = 64

@@ -477,7 +477,7 @@ def test_frames_from_states_to_an_evaluated_checkpoint(tmp_path, monkeypatch):
   settings = {'demonstrations': '', 'environment': '', 'frame_size': 8, 'stack': 2}
   settings |= {'agent_steps': 125, 'evaluation.interval': 125, 'checkpoints.interval': 125}
   settings |= {'updates_per_agent_step': 0.04, 'evaluation.episodes': 1, 'actors.num': 1}
-  agent = learner_test.small_image()
+  agent = learner_test.small_image(**{'networks.normalise_observations': True})
   run = small_run('', agent=agent, **settings, **{'parallel.devices': 1})
   run = run._replace(task='cartpole/swingup')
   with pytest.raises(ValueError, match='config.stack: found 300, expected at most the 126 frames'):

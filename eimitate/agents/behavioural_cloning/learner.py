@@ -7,6 +7,7 @@ import jax
 import jax.numpy as jnp
 import optax
 
+from eimitate import errors
 from eimitate import types
 from eimitate.agents import learning
 from eimitate.agents.behavioural_cloning import config as config_lib
@@ -36,9 +37,10 @@ def make_agent(config: config_lib.Config, spec: types.EnvironmentSpec) -> types.
     Its `act` draws from the policy, whatever the temperature; `act_greedily` takes the mode.
 
   Raises:
-    InputError: if a setting is out of range, or the spec has no mean and scale.
+    InputError: if a setting is out of range, or the spec has no mean and scale, or has frames.
   """
   config_lib.validate(config)
+  errors.check(not spec.frame, 'observations', 'frames', 'vectors')
   normalise = normaliser.make_normaliser(spec)
   module = mlp.MLP(config.policy, 2 * spec.action_size, zero_last=True)
   optimiser = optax.adamw(config.learning_rate, weight_decay=config.weight_decay)

@@ -1,0 +1,38 @@
+import jax.numpy as jnp
+import numpy as np
+import pytest
+
+from eimitate import types
+from eimitate.networks import normaliser
+
+
+def test_vectors_by_hand():
+  spec = types.EnvironmentSpec(2, 1, (1.0, -1.0), (2.0, 0.5))
+  normalise = normaliser.make_normaliser(spec)
+  observations = jnp.array([[[3.0, 0.0]], [[1.0, -2.0]]])
+  np.testing.assert_allclose(normalise(observations), [[[1, 2]], [[0, -2]]])
+
+
+def test_frames_by_hand():
+  """Two frames of one pixel of two colours, oldest first: each is taken from the mean frame."""
+  spec = types.EnvironmentSpec(0, 1, (0.2, 0.4), (0.1,), frame=(1, 1, 2), stack=2)
+  normalise = normaliser.make_normaliser(spec)
+  expected = [[[[0, 0, -2, 6]]], [[[0, 6, 8, -4]]]]
+  frames = np.array([[[[51, 102, 0, 255]]], [[[51, 255, 255, 0]]]], np.uint8)
+  np.testing.assert_allclose(normalise(frames), expected, atol=1e-5)
+  np.testing.assert_allclose(normalise(jnp.asarray(frames) / 255), expected, atol=1e-5)
+
+
+@pytest.mark.parametrize(
+  'spec',
+  [
+    types.EnvironmentSpec(2, 1),
+    types.EnvironmentSpec(0, 1, frame=(1, 1, 2), stack=2),
+    types.EnvironmentSpec(0, 1, (0.2, 0.4), (0.1, 0.1), frame=(1, 1, 2), stack=2),
+  ],
+)
+def test_a_spec_without_statistics_is_refused(spec):
+  with pytest.raises(
+    ValueError, match='observation_mean, observation_scale: found .* to normalise'
+  ):
+    normaliser.make_normaliser(spec)
