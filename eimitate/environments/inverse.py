@@ -8,7 +8,8 @@ from eimitate.environments.simulated import Simulated
 from eimitate.rewards import tracking
 
 _DIFFERENCE = 0.1  # Of actions, whose range is 2: across small contacts rather than within them.
-_ITERATIONS = 2
+_ITERATIONS = 4
+_SHARES = (1.0, 0.5, 0.25)  # Of a step, until one leads nearer.
 
 
 def nearest_action(
@@ -45,9 +46,12 @@ def nearest_action(
     moves = np.where(best > 0, -_DIFFERENCE, _DIFFERENCE)
     columns = [(distance(best + row) - off) / move for row, move in zip(np.diag(moves), moves)]
     change = np.linalg.lstsq(np.stack(columns, 1), -off, rcond=1e-6)[0]
-    action = np.clip(best + change, -1, 1)
-    new = distance(action)
-    if np.square(new).sum() >= np.square(off).sum():
+    for share in _SHARES:
+      action = np.clip(best + share * change, -1, 1)
+      new = distance(action)
+      if np.square(new).sum() < np.square(off).sum():
+        best, off = action, new
+        break
+    else:
       break
-    best, off = action, new
   return best

@@ -85,12 +85,13 @@ print(', '.join(name for name in names if name.startswith('eval/')))
 
 # %% [markdown]
 # ## One shot
-# Every unseen demonstration is followed once, from its first simulator state. Two baselines stand
-# beside it: no action at all, and the demonstration's own actions replayed with a little noise.
+# Every unseen demonstration is followed once, from its first simulator state. Three baselines stand
+# beside it: no action at all, the demonstration's own actions replayed with a little noise, and what
+# the simulator itself says is the best next action.
 
 # %%
 loaded = evaluation.load(FOLDER / 'run')
 result = imitation.evaluate(loaded, FOLDER / 'smooth.npz')
 print(f'imitates {result["demonstrations"]} unseen demonstrations:')
 for name, values in ({'agent': result} | result['baselines']).items():
-  print(f'{name:12s} {values["imitation_fraction"]:.2f} of the attainable reward')
+  print(f'{name:16s} {values["imitation_fraction"]:.2f} of the attainable reward')
