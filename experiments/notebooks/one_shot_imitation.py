@@ -86,8 +86,8 @@ print(', '.join(name for name in names if name.startswith('eval/')))
 # %% [markdown]
 # ## One shot
 # Every unseen demonstration is followed once, from its first simulator state. Three baselines stand
-# beside it: no action at all, the demonstration's own actions replayed with a little noise, and what
-# the simulator itself says is the best next action.
+# beside it: no action at all, the demonstration's own actions replayed with a little noise, and
+# what the simulator itself says is the best next action.
 
 # %%
 loaded = evaluation.load(FOLDER / 'run')
