@@ -27,6 +27,24 @@ def pytest_configure(config):
     gl.prepare()
 
 
+# A file is one process's: the longest come first, so that none is left over for the end.
+_LONGEST = (
+  'test_faults.py',
+  'test_training.py',
+  'test_binaries.py',
+  'test_notebooks.py',
+  'test_training_on_device.py',
+  'test_agreement.py',
+  'test_processes.py',
+  'test_tracking.py',
+)
+
+
+def pytest_collection_modifyitems(items):
+  rank = {name: place for place, name in enumerate(_LONGEST)}
+  items.sort(key=lambda item: rank.get(item.path.name, len(rank)))
+
+
 @pytest.fixture(autouse=True)
 def _fresh_trace_counts():
   chex.clear_trace_counter()
