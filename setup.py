@@ -27,6 +27,7 @@ setuptools.setup(
     'chex>=0.1.92',
     'orbax-checkpoint>=0.12.8,<0.13',
     'dm_control>=1.0.50',
+    'dm_env>=1.6',
     'mujoco>=3.17.0,<4',
     'brax>=0.14.2,<0.15',
     'absl-py>=2.3.1',

@@ -36,7 +36,7 @@ def start(
     import ray
     from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
   except ImportError as error:
-    expected = 'the package: pip install eimitate[ray]'
+    expected = 'the package: pip install ray'
     raise errors.InputError(f"{field}: found 'ray' without it, expected {expected}") from error
   if not ray.is_initialized():
     try:

@@ -1,4 +1,4 @@
-"""Videos of an agent's episodes beside a demonstration; needs `pip install eimitate[video]`.
+"""Videos of an agent's episodes beside a demonstration; needs `pip install imageio-ffmpeg`.
 
 That is imageio-ffmpeg, which brings an ffmpeg of its own. It is run directly: imageio would fork
 this process, which has an OpenGL context and jax's threads by then.
@@ -31,7 +31,7 @@ def prepare(path: str) -> None:
   """
   errors.check(path.endswith('.mp4'), '--video', repr(path), 'a name.mp4')
   found = importlib.util.find_spec('imageio_ffmpeg') is not None
-  errors.check(found, '--video', 'no imageio-ffmpeg', '`pip install eimitate[video]`')
+  errors.check(found, '--video', 'no imageio-ffmpeg', '`pip install imageio-ffmpeg`')
   gl.prepare()
 
 

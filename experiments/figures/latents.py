@@ -1,7 +1,7 @@
 """t-SNE of latent states of a demonstration and of the agent's own episodes (appendix E, Figure 1).
 
 All are the latest representation's, as in the paper: what changes is where the agent goes. Needs
-`pip install eimitate[plot]`.
+`pip install scikit-learn`.
 """
 
 from collections.abc import Sequence
@@ -38,7 +38,7 @@ def data(inside: inside_lib.Inside, perplexity: float = 30.0) -> list[Path]:
     InputError: if scikit-learn is missing, or the replay holds no episode.
   """
   found = importlib.util.find_spec('sklearn') is not None
-  errors.check(found, '--figure=latents', 'no scikit-learn', '`pip install eimitate[plot]`')
+  errors.check(found, '--figure=latents', 'no scikit-learn', '`pip install scikit-learn`')
   from sklearn import manifold
 
   replay, expert = inside_lib.replay_of(inside), inside_lib.expert_replay(inside)

@@ -12,7 +12,7 @@
 # # Load a checkpoint, evaluate it, watch it
 #
 # Train first, `./train.sh`, or point `CHECKPOINT` at any work directory. The video needs `pip
-# install eimitate[video]` and OpenGL (`apt-get install libegl1 libgl1`).
+# install imageio-ffmpeg` and OpenGL (`apt-get install libegl1 libgl1`).
 
 # %%
 import os

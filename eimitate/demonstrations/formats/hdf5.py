@@ -100,4 +100,4 @@ def _environment():
 
 def _check_installed():
   found = importlib.util.find_spec('h5py') is not None
-  errors.check(found, 'HDF5', 'no h5py', 'it installed: pip install eimitate[data]')
+  errors.check(found, 'HDF5', 'no h5py', 'it installed: pip install h5py')
