@@ -140,9 +140,12 @@ def record(
   seed: int,
   given: Any = None,
 ) -> list[types.Demonstration | None]:
-  """As `rollout`, with the states that an episode can be restored to."""
+  """As `rollout`, with the states that an episode can be restored to; None where it failed."""
   collected = _rollout(policy, params, environments, jax.random.key(seed), given, True)
-  return _first_episodes(collected)
+  failed = jax.device_get(collected.failed)
+  whole = lambda i, episode: not failed[i, : len(episode.states)].any()
+  made = enumerate(_first_episodes(collected))
+  return [episode if episode and whole(i, episode) else None for i, episode in made]
 
 
 def _first_episodes(collected: Collected) -> list[types.Demonstration | None]:

@@ -161,7 +161,10 @@ def _make_tracker(description) -> _Way:
       goal = np.split(observations[0], 2)[1]
       return inverse.nearest_action(tried_in, acting_in.save(), goal, parts)[None]
 
-    return acting.collect_episodes(act, [follower], [0]).trajectories[0]
+    try:
+      return acting.collect_episodes(act, [follower], [0]).trajectories[0]
+    except RuntimeError:  # It failed at once.
+      return None
 
   return lambda episodes: [track(episode) for episode in episodes]
 

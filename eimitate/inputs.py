@@ -64,9 +64,7 @@ def load(run: runs.Run) -> Inputs:
   )
   spec = environments_lib.environment_spec(_first(environments), config.stack)
   if isinstance(environments, environments_lib.OnDevice):
-    given, least = config.replay.longest, environments.longest_episode
-    expected = f'{least} or more, what each actor does at a time'
-    errors.check(not 0 < given < least, 'config.replay.longest', given, expected)
+    _check_longest(config, environments)
   if not config.num_demonstrations and not run.agent_config.needs_demonstrations:
     longest = config.replay.longest or _first(environments).longest_episode
     expected = 'agent steps of the longest episode, which the environment does not tell'
@@ -82,7 +80,8 @@ def load(run: runs.Run) -> Inputs:
     from eimitate.demonstrations import frames
 
     dataset = frames.with_frames(dataset, config.frame_size)
-  spec = dataset_lib.with_statistics(dataset, spec)
+  if run.agent_config.needs_statistics:
+    spec = dataset_lib.with_statistics(dataset, spec)
   recorded = max(len(episode.trajectory.actions) for episode in dataset.episodes)
   if isinstance(environments, environments_lib.OnDevice):
     recorded = environments.longest_episode
@@ -95,9 +94,17 @@ def load(run: runs.Run) -> Inputs:
   return Inputs(environments, spec, dataset, expert_return, longest, evaluators, summarise)
 
 
+def _check_longest(config, environments):
+  given, least = config.replay.longest, environments.longest_episode
+  expected = f'{least} or more, what each actor does at a time'
+  errors.check(not 0 < given < least, 'config.replay.longest', given, expected)
+
+
 def _load_tracking(run: runs.Run, repeat: int) -> Inputs:
   """Environments that follow the demonstrations, and maybe some that perform the task."""
   config, which = run.config, _which_rewards(run)
+  placement, expected = config.actors.placement, "'host' or 'device', to follow demonstrations"
+  errors.check(placement == 'host', 'config.actors.placement', repr(placement), expected)
   make = lambda: environments_lib.make_environment(
     run.task, repeat, config.environment, config.frame_size
   )
@@ -129,6 +136,7 @@ def _load_tracking_on_device(run: runs.Run, repeat: int) -> Inputs:
   environments = tracking.make_actors_on_device(
     batch, parts, config.tracking, dataset.episodes, which
   )
+  _check_longest(config, environments)
   cutoff, performances = config.tracking.cutoff, _performances(run)
   evaluators = tracking.make_evaluators_on_device(
     batch, parts, cutoff, [*unseen, *evaluated], which, performances
@@ -137,6 +145,9 @@ def _load_tracking_on_device(run: runs.Run, repeat: int) -> Inputs:
 
 
 def _which_rewards(run):
+  performs, expected = run.config.tracking.task_actors, '0: the agent does not learn the task'
+  learns = 'task' in run.agent_config.rewards
+  errors.check(learns or not performs, 'config.tracking.task_actors', performs, expected)
   return tuple(following.REWARDS.index(name) for name in run.agent_config.rewards)
 
 
@@ -149,6 +160,8 @@ def _of_tracking(run, plain, dataset, parts, environments, evaluators, evaluated
   config, rewards = run.config, len(run.agent_config.rewards)
   spec = tracking.make_spec(environments_lib.environment_spec(plain), dataset, rewards)
   dataset = tracking.with_goals(dataset)
+  if spec.frame and run.agent_config.needs_statistics:
+    spec = dataset_lib.with_statistics(dataset, spec)
   steps = max(len(episode.states) - 1 for episode in dataset.episodes)
   limit = plain.longest_episode if config.tracking.task_actors else 0
   longest = config.replay.longest or max(steps, limit)

@@ -78,6 +78,9 @@ def check(dataset: Dataset, environment, shortest: int, curriculum: int) -> None
   errors.check(
     steps >= shortest, 'demonstrations', f'one of {steps} steps', f'at least n_step = {shortest}'
   )
+  limit, most = environment.longest_episode, max(len(x.states) - 1 for x in dataset.episodes)
+  expected = f"at most the task's {limit}"
+  errors.check(not 0 < limit < most, 'demonstrations', f'one of {most} steps', expected)
   expected = f'at most {steps}, the steps of the shortest demonstration: no goal follows its end'
   errors.check(curriculum <= steps, 'config.tracking.curriculum', curriculum, expected)
   for i, episode in enumerate(dataset.episodes):

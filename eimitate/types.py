@@ -101,8 +101,8 @@ class Demonstration(NamedTuple):
   """One recorded episode with what it takes to replay it exactly (NumPy).
 
   trajectory: the steps.
-  states: `[T + 1, S]` float64, MuJoCo's integration state before each action and at the end; a
-    width of 0 means that they are not known.
+  states: `[T + 1, S]` float64, before each action and at the end: MuJoCo's integration state, or
+    what a simulation on device is restored from; a width of 0 means that they are not known.
   model_fields: per-episode model arrays that the task randomises, by MuJoCo's names.
   """
 

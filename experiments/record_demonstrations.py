@@ -1,6 +1,7 @@
 """Records demonstrations: of a trained policy, or of a scripted demonstrator.
 
-They are exactly replayable, with the states of a simulation where that is on device.
+They are exactly replayable; those of environments on device hold what a simulation is restored
+from.
 
 python -m experiments.record_demonstrations --checkpoint=DIR --output=FILE.npz --episodes=20
 python -m experiments.record_demonstrations --task=finger/spin --demonstrator=smooth \
@@ -46,6 +47,10 @@ _PROCESSES = flags.DEFINE_integer(
 )
 
 
+# On device all episodes are recorded at once, and again for those that failed.
+_MOST_ROUNDS = 10
+
+
 class _Source(NamedTuple):
   """What acts, on which task, at which action repeat, and how it came to be.
 
@@ -71,7 +76,7 @@ def main() -> None:
     action_repeat=source.action_repeat,
     control_timestep=environment.control_timestep,
     provenance=f'{source.provenance}; initial states spread by {_SPREAD.value}',
-    versions={} if source.on_device else recording.versions(),
+    versions=recording.versions(source.on_device),
     seed=_SEED.value,
   )
   demonstrations.save(_OUTPUT.value, metadata, episodes)
@@ -94,18 +99,22 @@ def _make_environment(source):
 
 
 def _record_on_device(source, environment):
-  """The first episode of each environment, unless it fails."""
+  """The first episode of each environment, unless it fails, from one seed after another."""
   if source.loaded:
-    policy, params, given = source.loaded.policy, source.loaded.params, None
+    policy, params = source.loaded.policy, source.loaded.params
   else:
-    policy, params, given = lambda params, action, seen: action, None, _actions(source, environment)
-  made = acting_on_device.record(policy, params, environment, _SEED.value, given)
-  return filter(None, made)
+    policy, params = lambda params, action, seen: action, None
+  seeds = range(_SEED.value, _SEED.value + _MOST_ROUNDS * len(environment), len(environment))
+  for seed in seeds:
+    given = None if source.loaded else _actions(source, environment, seed)
+    for episode in acting_on_device.record(policy, params, environment, seed, given):
+      if episode:
+        yield episode
 
 
-def _actions(source, environment):
+def _actions(source, environment, first):
   """`[T, B, A]`, of a demonstrator that does not look."""
-  seeds = range(_SEED.value, _SEED.value + len(environment))
+  seeds = range(first, first + len(environment))
   acting = [source.demonstrator.begin(environment, np.random.default_rng(seed)) for seed in seeds]
   steps = range(environment.longest_episode)
   return np.stack([np.concatenate([act(np.zeros(0)) for act in acting]) for _ in steps])

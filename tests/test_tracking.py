@@ -139,6 +139,29 @@ def test_parts_that_are_not_observed(path, tmp_path, field, text, match):
   _refused(tmp_path, _run(path, **{f'tracking__{field}': text}), match)
 
 
+def test_ray_has_no_demonstrations(path, tmp_path):
+  match = "placement: found 'ray', expected 'host' or 'device'"
+  _refused(tmp_path, _run(path, actors__placement='ray'), match)
+
+
+def test_demonstrations_longer_than_an_episode(path, recorded, tmp_path):
+  longer = [
+    episode._replace(
+      states=np.repeat(episode.states, 32, 0)[:-1],
+      trajectory=episode.trajectory._replace(
+        observations=np.repeat(episode.trajectory.observations, 32, 0)[:-1],
+        **{
+          name: np.resize(getattr(episode.trajectory, name), (286, *shape))
+          for name, shape in (('actions', (2,)), ('rewards', ()), ('discounts', ()))
+        },
+      ),
+    )
+    for episode in recorded
+  ]
+  demonstrations.save(tmp_path / 'longer.npz', _METADATA, longer)
+  _refused(tmp_path, _run(tmp_path / 'longer.npz'), "one of 286 steps, expected at most the task's")
+
+
 def test_some_actor_must_follow(path, tmp_path):
   _refused(tmp_path, _run(path, tracking__task_actors=3), 'task_actors: found 3, expected fewer')
 
@@ -202,8 +225,8 @@ def test_a_run_resumes_exactly_and_imitates_unseen_demonstrations(path, tmp_path
   # Three of the five were learnt from.
   assert result['demonstrations'] == 2
   assert set(result['baselines']) == {'zero_action', 'noisy_replay', 'analytic_tracker'}
-  # Who knows the simulator needs no action shown; a string that tightens has no derivative.
-  assert result['baselines']['analytic_tracker']['imitation_fraction'] > 0.9
+  # Who knows the simulator needs no action shown; but one of two is lost as its string tightens.
+  assert result['baselines']['analytic_tracker']['imitation_fraction'] > 0.6
   for measured in (result, *result['baselines'].values()):
     assert 0 <= measured['imitation_fraction'] <= measured['tracked_fraction'] <= 1
   last = [line for line in whole.splitlines() if 'eval/imitation_fraction' in line][-1]

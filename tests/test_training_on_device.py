@@ -174,9 +174,10 @@ def test_other_agents(data, tmp_path, agent):
 
 @pytest.mark.parametrize('agent', ['metamimic', 'efficient_imitate'])
 def test_demonstrations_are_followed(data, tmp_path, agent):
+  two = 2 * int(agent == 'metamimic')  # On two devices, each of which has one that performs.
   overrides = {
-    'agent_steps': 90, 'parallel.devices': 1, 'actors.num': 3, 'tracking.curriculum': 10,
-    'tracking.task_actors': int(agent == 'metamimic'),
+    'agent_steps': 90, 'parallel.devices': two or 1, 'actors.num': 4, 'tracking.curriculum': 10,
+    'tracking.task_actors': two,
   }  # fmt: skip
   run = _run(data, agent, **overrides)
   if agent == 'efficient_imitate':
@@ -196,6 +197,24 @@ def test_demonstrations_are_followed(data, tmp_path, agent):
     assert evaluated['imitation_fraction'] == expected
   for measured in (evaluated, *evaluated['baselines'].values()):
     assert 0 < measured['imitation_fraction'] <= measured['tracked_fraction'] <= 1
+
+
+@pytest.mark.parametrize(
+  'agent, overrides, message',
+  [
+    ('metamimic', {'replay.longest': 5}, 'config.replay.longest: found 5, expected 20 or more'),
+    ('efficient_imitate', {'tracking.task_actors': 1}, 'config.tracking.task_actors: found 1, ex'),
+    ('metamimic', {'tracking.curriculum': 21}, 'config.tracking.curriculum: found 21, expected at'),
+  ],
+)
+def test_what_cannot_be_followed(data, tmp_path, agent, overrides, message):
+  run = _run(data, agent, **overrides, **{'parallel.devices': 1})
+  if agent == 'efficient_imitate':
+    config = configuration.override(run.agent_config, {'reward': 'tracking'})
+    run = run._replace(agent_config=config)
+  with pytest.raises(errors.InputError, match=message):
+    training.train(run, tmp_path / 'run')
+  assert not (tmp_path / 'run').exists()
 
 
 def test_states_of_another_simulation_are_not_followed(data, tmp_path):
@@ -220,7 +239,7 @@ def test_demonstrations_are_recorded_on_device(trained, tmp_path):
   # The position and the step that it starts from.
   states = dataset.episodes[0].states
   np.testing.assert_array_equal(states, dataset.episodes[0].trajectory.observations)
-  assert dataset.metadata.versions == {}
+  assert 'jax' in dataset.metadata.versions
 
 
 def test_a_demonstrator_that_need_not_look_is_recorded_on_device(tmp_path):

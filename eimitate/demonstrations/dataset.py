@@ -2,8 +2,9 @@
 
 Episodes stand one after another in each array; `lengths` `[E]` holds their numbers of actions:
 `observations` `[sum(T + 1), O]` float32, `actions` `[sum(T), A]` float32 in [-1, 1], `rewards` and
-`discounts` `[sum(T)]` float32, `states` `[sum(T + 1), S]` float64 (MuJoCo's integration state) and
-`model_NAME` `[E, ...]`. `metadata` is a JSON string with the fields of `Metadata`.
+`discounts` `[sum(T)]` float32, `states` `[sum(T + 1), S]` float64 (MuJoCo's integration state, or a
+simulation's on device) and `model_NAME` `[E, ...]`. `metadata` is a JSON string with the fields of
+`Metadata`.
 
 Where actions are not known `A` is 0, and where the simulator's states are not, `S` is. Rewards that
 are not known are zeros.
@@ -143,10 +144,12 @@ def with_statistics(dataset: Dataset, spec: types.EnvironmentSpec) -> types.Envi
   """
   rows = np.concatenate([episode.trajectory.observations for episode in dataset.episodes])
   if spec.frame:
-    mean = rows.mean(0, dtype=np.float64) / 255
-    scale = np.sqrt(rows.var(0, dtype=np.float64).mean()) / 255 or 1.0
+    mean = rows.mean(0, dtype=np.float64)
+    squares = sum(np.square(row, dtype=np.float64) for row in rows) / len(rows)
+    scale = float(np.sqrt(np.mean(squares - mean**2)) / 255) or 1.0
     return spec._replace(
-      observation_mean=tuple(mean.round(4).ravel().tolist()), observation_scale=(float(scale),)
+      observation_mean=tuple((mean / 255).round(4).ravel().tolist()),
+      observation_scale=(round(scale, 6),),
     )
   deviation = rows.std(0, dtype=np.float64)
   scale = np.maximum(deviation, 0.01 * deviation.max())

@@ -16,6 +16,7 @@ from eimitate.demonstrations.demonstrators import DEMONSTRATORS
 from eimitate.demonstrations.demonstrators import Demonstrator
 
 _SIMULATION = ('mujoco', 'dm_control', 'numpy')
+_ON_DEVICE = ('jax', 'brax', 'mujoco-mjx', 'playground')
 
 # Of the episodes that a demonstrator begins, so many times as many as asked for may fail.
 _MOST_ATTEMPTS = 10
@@ -49,13 +50,13 @@ def successes(
   Raises:
     InputError: if hardly any episode succeeds.
   """
-  kept, most = [], _MOST_ATTEMPTS * episodes
+  kept, count, most = [], 0, _MOST_ATTEMPTS * episodes
   for count, episode in enumerate(itertools.islice(begun, most), 1):
     if demonstrator.succeeded(episode):
       kept.append(episode)
     if len(kept) == episodes:
       return kept, count
-  found = f'{len(kept)} successes in {most} episodes'
+  found = f'{len(kept)} successes in {count} episodes'
   raise errors.InputError(f'demonstrator: found {found}, expected {episodes}')
 
 
@@ -99,9 +100,13 @@ def _record_seed(seed):
   return _record_here(seed)
 
 
-def versions() -> dict[str, str]:
-  """Of the packages that a replay depends on."""
-  return {name: metadata.version(name) for name in _SIMULATION}
+def versions(on_device: bool = False) -> dict[str, str]:
+  """Of the packages that a replay depends on, as far as they are installed."""
+  found = {}
+  for name in _ON_DEVICE if on_device else _SIMULATION:
+    with contextlib.suppress(metadata.PackageNotFoundError):
+      found[name] = metadata.version(name)
+  return found
 
 
 def _record_episode(demonstrator, environment, spread, seed):

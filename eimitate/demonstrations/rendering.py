@@ -22,6 +22,8 @@ def frames(dataset: Dataset, height: int, width: int) -> Iterator[np.ndarray]:
   """
   errors.check(dataset.has_states, 'demonstrations states', 'none', 'states to draw frames from')
   metadata = dataset.metadata
+  program = environments.is_program(metadata.task)
+  errors.check(not program, 'demonstrations task', metadata.task, 'one that is not on device')
   environment = environments.make_environment(metadata.task, metadata.action_repeat)
   for episode in dataset.episodes:
     shown = []

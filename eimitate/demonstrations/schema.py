@@ -24,7 +24,7 @@ class Metadata:
   action_repeat: environment steps per action.
   control_timestep: seconds per action.
   provenance: who produced it and how.
-  versions: of the packages that the simulation depends on; empty where nothing replays.
+  versions: of the packages that the simulation depends on; empty where that is not known.
   seed: of the recording, -1 if it is not known.
   """
 

@@ -28,6 +28,8 @@ def verify(dataset: Dataset) -> list[Difference]:
   metadata = dataset.metadata
   for name, known in (('states', dataset.has_states), ('actions', dataset.has_actions)):
     errors.check(known, f'demonstrations {name}', 'none', 'what a replay needs')
+  program = environments.is_program(metadata.task)
+  errors.check(not program, 'demonstrations task', metadata.task, 'one that is not on device')
   environment = environments.make_environment(metadata.task, metadata.action_repeat)
   return [_verify_episode(environment, episode) for episode in dataset.episodes]
 

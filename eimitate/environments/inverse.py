@@ -2,13 +2,17 @@
 
 from collections.abc import Mapping
 
+from eimitate.environments.simulated import Simulated  # First: it chooses MuJoCo's renderer.
+
+# pylint: disable=wrong-import-order
+from dm_control.rl import control
 import numpy as np
 
-from eimitate.environments.simulated import Simulated
 from eimitate.rewards import tracking
 
 _DIFFERENCE = 0.1  # Of actions, whose range is 2: across small contacts rather than within them.
 _ITERATIONS = 4
+_DIVERGED = 1e6
 _SHARES = (1.0, 0.5, 0.25)  # Of a step, until one leads nearer.
 
 
@@ -27,7 +31,8 @@ def nearest_action(
     parts: how the tracking reward weighs distances.
 
   Returns:
-    `[A]` in [-1, 1], the best of those tried.
+    `[A]` in [-1, 1], the best of those tried. Where a string tightens or two bodies touch within
+    the step there are several valleys, and it may end in the wrong one.
   """
   size = environment.action_spec().shape[0]
   weights = np.zeros(len(goal))
@@ -37,8 +42,13 @@ def nearest_action(
 
   def distance(action):
     environment.restore(*saved)
-    return weights * (environment.step(action).observation - goal)
+    try:
+      seen = environment.step(action).observation
+    except control.PhysicsError:
+      seen = np.full(len(goal), np.nan)
+    return np.where(np.isfinite(seen), weights * (seen - goal), _DIVERGED)
 
+  far = lambda off: np.square(off).sum()
   best = np.zeros(size)
   off = distance(best)
   for _ in range(_ITERATIONS):
@@ -49,7 +59,7 @@ def nearest_action(
     for share in _SHARES:
       action = np.clip(best + share * change, -1, 1)
       new = distance(action)
-      if np.square(new).sum() < np.square(off).sum():
+      if far(new) < far(off):
         best, off = action, new
         break
     else:

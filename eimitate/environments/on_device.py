@@ -101,10 +101,11 @@ class OnDevice:
     return self.of(self._count // devices)
 
   def of(self, count: int, longest: int = 0) -> 'OnDevice':
-    """`count` of the same, whose episodes end after `longest` actions if that is not 0."""
+    """`count` of the same, whose episodes end after `longest` actions at the most, if not 0."""
     simulation = self._simulation
     if longest:
-      simulation = simulation._replace(episode_length=longest * self.action_repeat)
+      length = min(longest * self.action_repeat, simulation.episode_length)
+      simulation = simulation._replace(episode_length=length)
     return OnDevice(simulation, self.action_repeat, count)
 
   @property

@@ -273,8 +273,14 @@ def test_a_share_of_the_batch_from_demonstrations():
   )
   demonstrations = episodes.of(_SPEC, [shown])
   made = experience.make_experience(config, _SPEC)
-  own = made.sample(replay, jax.random.key(0), 12)
-  batch = experience.with_demonstrations(own, demonstrations, jax.random.key(1), 4, config, _SPEC)
+
+  @jax.jit
+  def draw(replay, demonstrations):
+    own = made.sample(replay, jax.random.key(0), 12)
+    shown_key = jax.random.key(1)
+    return own, experience.with_demonstrations(own, demonstrations, shown_key, 4, config, _SPEC)
+
+  own, batch = draw(replay, demonstrations)
   assert len(batch.index) == 12 and len(batch.likelihood) == 16
   np.testing.assert_array_equal(batch.transition.action[12:], 0.25)
   np.testing.assert_array_equal(batch.transition.reward[12:], 1)
@@ -283,4 +289,8 @@ def test_a_share_of_the_batch_from_demonstrations():
   _, after, _ = jax.jit(agent.update)(state, jax.random.key(3), replay, demonstrations)
   assert (after.priority != replay.priority).sum() > 0
   with pytest.raises(ValueError, match='demonstrations: found none, expected some'):
-    agent.update(state, jax.random.key(3), replay, None)
+    jax.eval_shape(agent.update, state, jax.random.key(3), replay, None)
+  assert config.shared_rows == 4  # Of four rows every device has as many.
+  for fraction in (1.0, 0.01):
+    with pytest.raises(ValueError, match='demonstration_fraction: found .* at least one of them'):
+      _d4pg.make_agent(small(demonstration_fraction=fraction), _SPEC)

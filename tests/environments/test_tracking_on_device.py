@@ -8,6 +8,7 @@ import pytest
 from eimitate import acting_on_device
 from eimitate import environments
 from eimitate import errors
+from eimitate import types
 from eimitate.environments import on_device
 from eimitate.environments import tracking
 from eimitate.environments import tracking_on_device
@@ -109,6 +110,49 @@ def test_the_task_may_begin_within_demonstrations(recorded):
   assert (seen[:, 2:] == 0).all() and {0, 1, 2} == set(seen[:, 1].astype(int))
   shown = {float(x) for episode in recorded for x in episode.trajectory.observations[:3, 0]}
   assert {float(x) for x in seen[:, 0]} <= shown
+
+
+def test_demonstrations_of_different_lengths_at_an_action_repeat():
+  """The shorter begin anew while the longest goes on."""
+  plain = environments.OnDevice(fakes_on_device.make(), 2, 3)
+  actions = np.random.default_rng(1).uniform(-1, 1, (9, 3, 1)).astype(np.float32)
+  whole = acting_on_device.record(_TAKE, None, plain.of(3, 9), 0, actions)
+  recorded = []
+  for episode, length in zip(whole, (4, 9, 6)):
+    observations, *rest = episode.trajectory
+    cut = types.Trajectory(observations[: length + 1], *(x[:length] for x in rest))
+    recorded.append(types.Demonstration(cut, episode.states[: length + 1], {}))
+  shown = tracking_on_device.show(plain, recorded, 1)
+  rules = tracking.Rules({'observation': rewards.Part(1.0, 0.1)}, 0.5)
+  batch = tracking_on_device.Follow(plain, shown, rules, in_turn=True)
+  assert batch.longest_episode == 9
+  take = lambda actions, seen: actions
+  rows = acting_on_device.collect(take, batch, jax.random.key(0), actions).rows
+  for i, episode in enumerate(recorded):
+    own, steps = episode.trajectory, len(episode.trajectory.actions)
+    np.testing.assert_array_equal(rows.observation[i, : steps + 1, :2], own.observations)
+    np.testing.assert_array_equal(rows.observation[i, :steps, 2:], own.observations[1:])
+    np.testing.assert_allclose(rows.reward[i, :steps, 1], 1)
+    np.testing.assert_array_equal(rows.reward[i, :steps, 0], own.rewards)
+    assert rows.has_action[i, :steps].all() and not rows.has_action[i, steps]
+    if steps < 9:  # The same demonstration again, from its beginning.
+      np.testing.assert_array_equal(rows.observation[i, steps + 1, :2], own.observations[0])
+      np.testing.assert_array_equal(rows.observation[i, steps + 1, 2:], own.observations[1])
+
+
+def test_what_fails_was_never_done(recorded):
+  simulation = fakes_on_device.make_diverging()
+  batch = environments.OnDevice(simulation, 1, 3)
+  shown = tracking_on_device.show(batch, recorded, 1)
+  rules = tracking.Rules({'observation': rewards.Part(1.0, 1e9)}, 0.0)
+  follow = tracking_on_device.Follow(batch, shown, rules, in_turn=True)
+  left = np.full((_LENGTH, 3, 1), -1.0, np.float32)  # All are left of 0 after four steps.
+  for trajectory in acting_on_device.rollout(_TAKE, None, follow, 0, left):
+    assert np.isfinite(trajectory.rewards).all() and len(trajectory.actions) <= 5
+    np.testing.assert_allclose(trajectory.rewards[:, 1], 1, atol=1e-5)
+    np.testing.assert_array_equal(trajectory.discounts, 1)
+  # A recording has no use for half an episode.
+  assert acting_on_device.record(_TAKE, None, batch.of(3, _LENGTH), 0, left) == [None] * 3
 
 
 def test_devices_share_both_kinds(recorded):

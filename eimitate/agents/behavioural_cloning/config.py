@@ -30,6 +30,11 @@ class Config:
     return True
 
   @property
+  def needs_statistics(self) -> bool:
+    """Whether it must know how observations spread."""
+    return True
+
+  @property
   def shared_rows(self) -> int:
     """Rows of the batch that devices share evenly."""
     return self.batch_size

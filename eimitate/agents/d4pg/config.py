@@ -1,6 +1,7 @@
 """D4PG's settings, MetaMimic's by default (appendix C.1); the networks are for state or frames."""
 
 import dataclasses
+import math
 
 from eimitate import errors
 from eimitate.networks import mlp
@@ -78,9 +79,19 @@ class Config:
     return self.demonstration_fraction > 0
 
   @property
+  def needs_statistics(self) -> bool:
+    """Whether it must know how observations spread."""
+    return False
+
+  @property
   def shared_rows(self) -> int:
     """Rows of the batch that devices share evenly."""
-    return self.batch_size
+    return math.gcd(self.batch_size, self.demonstration_rows)
+
+  @property
+  def demonstration_rows(self) -> int:
+    """Rows of the batch that come from demonstrations."""
+    return round(self.demonstration_fraction * self.batch_size)
 
 
 def validate(config: Config, name: str = 'config') -> None:
@@ -97,6 +108,10 @@ def validate(config: Config, name: str = 'config') -> None:
   for field in ('priority_exponent', 'importance_exponent', 'demonstration_fraction'):
     value = getattr(config, field)
     errors.check(0 <= value <= 1, f'{name}.{field}', value, 'in [0, 1]')
+  shown, batch = config.demonstration_rows, config.batch_size
+  some = not config.demonstration_fraction or 0 < shown < batch
+  expected = f"a share of the batch's {batch} rows, at least one of them and not all"
+  errors.check(some, f'{name}.demonstration_fraction', config.demonstration_fraction, expected)
   known = ('uniform', 'prioritised')
   errors.check(
     config.sampling in known, f'{name}.sampling', repr(config.sampling), ' or '.join(known)

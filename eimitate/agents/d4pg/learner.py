@@ -41,7 +41,7 @@ def make_agent(
   optimiser = optax.adam(config.learning_rate)
 
   def sample(replay, demonstrations, rng_key, count):
-    shown = round(config.demonstration_fraction * count)
+    shown = config.demonstration_rows * count // config.batch_size
     if not shown:
       return experience.sample(replay, rng_key, count)
     expected = f'some: config.demonstration_fraction is {config.demonstration_fraction}'

@@ -73,6 +73,11 @@ class Config:
     return True
 
   @property
+  def needs_statistics(self) -> bool:
+    """Whether it must know how observations spread."""
+    return self.networks.normalise_observations
+
+  @property
   def shared_rows(self) -> int:
     """Rows of the batch that devices share evenly: one half."""
     return self.batch_size // 2

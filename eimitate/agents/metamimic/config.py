@@ -34,6 +34,11 @@ class Config:
     return True
 
   @property
+  def needs_statistics(self) -> bool:
+    """Whether it must be told how observations spread: with goals that is always known."""
+    return False
+
+  @property
   def shared_rows(self) -> int:
     """Rows of both batches that devices share evenly."""
     return int(np.gcd(self.imitation.batch_size, self.task.batch_size))
