@@ -31,6 +31,9 @@ from tests.agents import test_efficient_imitate_learner as learner_test
 _FACTORY = 'tests.environments.fakes:make'
 
 
+_CLONING = behavioural_cloning.Config(batch_size=8, policy=(16,))
+
+
 @pytest.fixture(name='data', scope='module')
 def _data(tmp_path_factory):
   return write_demonstrations(tmp_path_factory.mktemp('data') / 'point.npz')
@@ -214,15 +217,23 @@ def test_a_run_goes_on_from_the_last_whole_checkpoint(data, trained, tmp_path):
   assert (workdir / 'metrics.jsonl').read_bytes() == before
 
 
-@pytest.mark.parametrize('backend', ['pmap', 'shard_map'])
-def test_going_on_with_other_numbers_of_devices(data, tmp_path, backend):
+@pytest.mark.parametrize(
+  ('backend', 'changed'),
+  [
+    ('pmap', {}),
+    # An agent that compiles sooner.
+    ('shard_map', {'agent': 'behavioural_cloning', 'agent_config': _CLONING}),
+  ],
+)
+def test_going_on_with_other_numbers_of_devices(data, tmp_path, backend, changed):
   workdir, said = tmp_path / 'run', []
   with pytest.MonkeyPatch.context() as patch:
     patch.setattr('logging.warning', lambda message, *arguments: said.append(arguments))
     for asked, devices in ((2, 4), (3, 2), (4, 1), (100, 4)):
       left = iter(range(asked))
       settings = {'parallel.devices': devices, 'parallel.backend': backend}
-      training.train(small_run(data, **settings), workdir, lambda: next(left, None) is None)
+      run = small_run(data, **settings)._replace(**changed)
+      training.train(run, workdir, lambda: next(left, None) is None)
   assert said == [(2, 4), (1, 2), (4, 1)]
   counters = evaluation.load(workdir).counters
   assert (counters['agent_steps'], counters['updates']) == (120, 60)
@@ -249,8 +260,7 @@ def test_starting_from_other_shapes_is_refused(data, trained, tmp_path):
 
 
 def test_another_agents_checkpoint_is_refused(data, trained, tmp_path):
-  config = behavioural_cloning.Config(batch_size=8)
-  other = {'agent': 'behavioural_cloning', 'agent_config': config}
+  other = {'agent': 'behavioural_cloning', 'agent_config': _CLONING}
   expected = "config.init_from: found a checkpoint of 'efficient_imitate', expected one of 'behav"
   with pytest.raises(ValueError, match=expected):
     training.train(small_run(data, init_from=str(trained[0]))._replace(**other), tmp_path / 'run')

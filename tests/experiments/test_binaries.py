@@ -19,6 +19,7 @@ from experiments import evaluate
 from experiments import floors
 from experiments.figures import film_strip
 from experiments.figures import sources
+from tests.experiments import programs
 from tests.experiments import test_notebooks as notebooks_test
 
 _SMALL = [
@@ -34,16 +35,13 @@ _SMALL = [
 ]
 
 
-def _process(binary, *arguments):
-  command = [sys.executable, '-m', f'experiments.{binary}', *map(str, arguments)]
-  return subprocess.run(command, capture_output=True, text=True, check=False)
-
-
 @pytest.fixture(name='workdir', scope='module')
 def _workdir(tmp_path_factory):
   """A real process trains, as a newcomer would."""
   workdir = tmp_path_factory.mktemp('binaries') / 'run'
-  result = _process('train_efficient_imitate', f'--workdir={workdir}', '--seed=3', *_SMALL)
+  command = [sys.executable, '-m', 'experiments.train_efficient_imitate', f'--workdir={workdir}']
+  command += ['--seed=3', *_SMALL]
+  result = subprocess.run(command, capture_output=True, text=True, check=False)
   assert result.returncode == 0, result.stderr
   assert 'of the expert' in result.stdout
   return workdir
@@ -52,7 +50,7 @@ def _workdir(tmp_path_factory):
 def test_several_seeds(tmp_path):
   small = ['--config.agent_steps=250', '--config.updates_per_agent_step=0.02', '--seeds=4,2']
   small += ['--config.updates_per_call=1', '--config.evaluation.episodes=1']
-  result = _process('train_behavioural_cloning', f'--workdir={tmp_path / "run"}', *small)
+  result = programs.run('train_behavioural_cloning', f'--workdir={tmp_path / "run"}', *small)
   assert result.returncode == 0, result.stderr
   assert {path.name for path in (tmp_path / 'run').iterdir()} == {
     'seed_4', 'seed_2', 'learning_curves.png',
@@ -72,7 +70,7 @@ def test_train_writes_what_it_says(workdir):
 def test_evaluate(workdir, tmp_path):
   output, step = tmp_path / 'result.json', workdir / 'checkpoints' / '250'
   checkpoints = f'--checkpoint={workdir},{step}'
-  result = _process('evaluate', checkpoints, '--episodes=2', f'--json={output}')
+  result = programs.run('evaluate', checkpoints, '--episodes=2', f'--json={output}')
   assert result.returncode == 0, result.stderr
   values = json.loads(output.read_text())
   assert values['task'] == 'cartpole/swingup' and values['episodes'] == 2
@@ -99,7 +97,7 @@ def test_a_video_beside_a_demonstration(workdir, tmp_path):
 
   output = tmp_path / 'shown.mp4'
   flags = ['--episodes=1', f'--video={output}', '--speed=2']
-  result = _process('evaluate', f'--checkpoint={workdir}', *flags)
+  result = programs.run('evaluate', f'--checkpoint={workdir}', *flags)
   assert result.returncode == 0 and not result.stderr, result.stderr
   decode = [
     imageio_ffmpeg.get_ffmpeg_exe(),
@@ -124,7 +122,7 @@ def test_a_video_beside_a_demonstration(workdir, tmp_path):
 @pytest.mark.gl
 def test_a_film_strip(workdir, tmp_path):
   arguments = [f'--sources={workdir}', f'--output={tmp_path / "strip.png"}']
-  result = _process('plot', '--figure=film_strip', *arguments)
+  result = programs.run('plot', '--figure=film_strip', *arguments)
   assert result.returncode == 0 and not result.stderr, result.stderr
   assert (tmp_path / 'strip.png').stat().st_size > 10_000
   frames = [np.full((2, 2, 3), t, np.uint8) for t in range(101)]
@@ -167,7 +165,7 @@ def test_a_lost_device_is_one_line(capsys):
 def test_benchmark(tmp_path):
   output = tmp_path / 'benchmark.json'
   small = ['--config.batch_size=8', '--config.search.num_simulations=4', '--repeats=1']
-  result = _process('benchmark', '--variant=tuned', f'--json={output}', *small)
+  result = programs.run('benchmark', '--variant=tuned', f'--json={output}', *small)
   assert result.returncode == 0, result.stderr
   values = json.loads(output.read_text())
   assert {'ms_per_update', 'floor_ms', 'ratio_to_floor', 'devices'} <= set(values)
@@ -177,7 +175,7 @@ def test_benchmark(tmp_path):
 def test_benchmark_compares_in_one_run(tmp_path):
   output = tmp_path / 'benchmark.json'
   arguments = ['--what=replay', '--compare=unroll_steps=40', f'--json={output}', '--repeats=3']
-  result = _process('benchmark', *arguments, f'--profile={tmp_path / "trace"}')
+  result = programs.run('benchmark', *arguments, f'--profile={tmp_path / "trace"}')
   assert result.returncode == 0, result.stderr
   values = json.loads(output.read_text())
   assert 0 < values['ratio'] < 1 and values['compare'] == 'unroll_steps=40'
@@ -188,17 +186,17 @@ def test_benchmark_compares_in_one_run(tmp_path):
 def test_benchmark_compares_numbers_of_devices(tmp_path):
   output = tmp_path / 'benchmark.json'
   arguments = ['--config.parallel.devices=1', '--compare=parallel.devices=2', '--repeats=1']
-  result = _process('benchmark', '--what=replay', *arguments, f'--json={output}')
+  result = programs.run('benchmark', '--what=replay', *arguments, f'--json={output}')
   assert result.returncode == 0, result.stderr
   values = json.loads(output.read_text())
   assert (values['devices'], values['other_devices']) == (1, 2)
-  refused = _process('benchmark', '--what=replay', '--compare=agent_steps=7')
+  refused = programs.run('benchmark', '--what=replay', '--compare=agent_steps=7')
   assert refused.returncode == 2 and "no field 'agent_steps'" in refused.stderr
 
 
 @pytest.mark.parametrize('what', ['act', 'environment'])
 def test_benchmark_of_acting(what):
-  result = _process('benchmark', f'--what={what}', '--variant=tuned', '--repeats=1')
+  result = programs.run('benchmark', f'--what={what}', '--variant=tuned', '--repeats=1')
   assert result.returncode == 0, result.stderr
   assert 'per_second' in result.stdout
 
@@ -224,14 +222,14 @@ def test_expert_records_demonstrations_that_replay(tmp_path):
   small += ['--config.updates_per_call=1', '--config.evaluation.episodes=1']
   small += ['--config.actors.num=1', '--config.policy=(16,)', '--config.critic=(16,)']
   task = '--task=ball_in_cup/catch'
-  result = _process('train_expert', task, f'--workdir={workdir}', *small)
+  result = programs.run('train_expert', task, f'--workdir={workdir}', *small)
   assert result.returncode == 0, result.stderr
   config = json.loads((workdir / 'config.json').read_text())
   assert config['agent_config']['reward_scale'] == 0.25
   assert config['config']['target_return'] == config['expert_return'] == 920.1
   checkpoint = f'--checkpoint={workdir}'
   options = ['--episodes=2', '--spread=0.01', '--seed=5']
-  result = _process('record_demonstrations', checkpoint, f'--output={output}', *options)
+  result = programs.run('record_demonstrations', checkpoint, f'--output={output}', *options)
   assert result.returncode == 0, result.stderr
   dataset = demonstrations.load(output)
   assert dataset.metadata.seed == 5 and dataset.metadata.action_repeat == 4
@@ -245,7 +243,7 @@ def test_plot_from_workdir_and_csv(workdir, tmp_path):
   csv = tmp_path / 'run_3.csv'
   sources.write_csv(workdir, csv)
   texts, output = f'--sources=cartpole={workdir},cartpole={csv}', tmp_path / 'curve'
-  result = _process('plot', texts, f'--output={output}.png,{output}.svg')
+  result = programs.run('plot', texts, f'--output={output}.png,{output}.svg')
   assert result.returncode == 0 and not result.stderr, result.stderr
   assert (tmp_path / 'curve.png').stat().st_size > 1000
   assert 'cartpole (2 seeds)' in (tmp_path / 'curve.svg').read_text()
@@ -259,7 +257,7 @@ def test_plot_says_what_it_skips(workdir, tmp_path):
   (tmp_path / 'bad').mkdir()
   (tmp_path / 'bad' / 'metrics.jsonl').write_text('')
   texts = f'--sources={workdir},{tmp_path / "bad"}'
-  result = _process('plot', texts, f'--output={tmp_path / "curve.png"}')
+  result = programs.run('plot', texts, f'--output={tmp_path / "curve.png"}')
   assert result.returncode == 0
   path = tmp_path / 'bad' / 'metrics.jsonl'
   said = f'note: skipped {path}: metrics: found an empty file, expected at least one line\n'
@@ -309,7 +307,7 @@ def test_plot_says_what_it_skips(workdir, tmp_path):
 def test_bad_input_is_one_line(binary, arguments, message, tmp_path):
   workdir = tmp_path / 'run'
   extra = [f'--workdir={workdir}'] if binary.startswith('train') else []
-  result = _process(binary, *arguments, *extra)
+  result = programs.run(binary, *arguments, *extra)
   lines = [line for line in result.stderr.splitlines() if line.strip()]
   assert result.returncode == 2
   assert len(lines) == 1 and lines[0].startswith('error: ') and message in lines[0], result.stderr
@@ -320,7 +318,7 @@ def test_vision_shows_and_times_a_small_network(tmp_path):
   small = ['--config.tower.channels=(4,)', '--config.tower.blocks=0', '--config.batch_size=2']
   small += ['--config.frame_size=16', '--config.policy=(8,)', '--config.critic=(8,)']
   output = tmp_path / 'vision.json'
-  result = _process('vision', '--updates=1', f'--json={output}', *small)
+  result = programs.run('vision', '--updates=1', f'--json={output}', *small)
   assert result.returncode == 0, result.stderr
   assert 'policy/tower/Conv_0/kernel' in result.stdout
   values = json.loads(output.read_text())
@@ -332,7 +330,7 @@ def test_vision_shows_and_times_a_small_network(tmp_path):
 @pytest.mark.gl
 def test_a_replay_of_frames_that_does_not_fit_is_refused(tmp_path):
   options = ['--task=jaco/stack', '--preset=image', '--config.replay.episodes=3000000']
-  result = _process('train_expert', f'--workdir={tmp_path / "run"}', *options)
+  result = programs.run('train_expert', f'--workdir={tmp_path / "run"}', *options)
   assert 'found 3000000, a replay of 41377.27 GiB' in result.stderr
   assert result.returncode == 2 and len(result.stderr.splitlines()) == 1
   assert not (tmp_path / 'run').exists()
