@@ -110,5 +110,5 @@ def test_no_such_cluster(monkeypatch):
 
 def test_without_ray(monkeypatch):
   monkeypatch.setitem(sys.modules, 'ray', None)
-  with pytest.raises(errors.InputError, match=r'pip install eimitate\[ray\]'):
+  with pytest.raises(errors.InputError, match=r'pip install ray'):
     acting_with_ray.start(_make_act, _make_environments, 1, 1)

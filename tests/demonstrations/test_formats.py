@@ -256,7 +256,7 @@ def test_a_file_that_kills_its_reader(path, monkeypatch):
 
 def test_without_h5py(path, monkeypatch):
   monkeypatch.setattr(hdf5.importlib.util, 'find_spec', lambda _: None)
-  with pytest.raises(errors.InputError, match=r'pip install eimitate\[data\]'):
+  with pytest.raises(errors.InputError, match=r'pip install h5py'):
     formats.read('d4rl', path)
 
 
