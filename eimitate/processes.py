@@ -5,6 +5,7 @@ evaluates, logs and saves, and the others learn from it what came of that.
 """
 
 from collections.abc import Callable, Mapping
+import functools
 import pickle
 import socket
 import threading
@@ -104,7 +105,7 @@ def any_process(condition: bool) -> bool:
   """Whether `condition` holds in any process; all must ask."""
   if jax.process_count() == 1:
     return condition
-  return bool(multihost_utils.process_allgather(np.int32(condition)).any())
+  return bool(_together(multihost_utils.process_allgather, np.int32(condition)).any())
 
 
 def on_leader(function: Callable[[], T]) -> T:
@@ -151,7 +152,7 @@ def gather(tree: Any) -> Any:
   """A pytree of `[D, ...]`, whose rows are spread over the processes, whole in each of them."""
   if jax.process_count() == 1:
     return tree
-  return multihost_utils.process_allgather(tree, tiled=True)
+  return _together(multihost_utils.process_allgather, tree, tiled=True)
 
 
 def on_host(tree: Any) -> Any:
@@ -159,10 +160,19 @@ def on_host(tree: Any) -> Any:
   return tree if jax.process_count() == 1 else jax.tree.map(np.array, tree)
 
 
+def _together(function, *arguments, **options):
+  """What all processes call; jax raises a ValueError of its own where one of them is gone."""
+  try:
+    return function(*arguments, **options)
+  except (ValueError, jax.errors.JaxRuntimeError) as error:
+    raise ConnectionError(f'another process is gone: {error}') from error
+
+
 def _broadcast(value):
   """The leader's `value`; as bytes, since numbers would lose the sign of a zero."""
   data = np.frombuffer(pickle.dumps(value) if leads() else b'', np.uint8)
-  chunks, rest = multihost_utils.broadcast_one_to_all(np.array(divmod(len(data), _CHUNK), np.int32))
+  broadcast = functools.partial(_together, multihost_utils.broadcast_one_to_all)
+  chunks, rest = broadcast(np.array(divmod(len(data), _CHUNK), np.int32))
   size = int(chunks) * _CHUNK + int(rest)
   received = []
   for start in range(0, size, _CHUNK):
@@ -171,5 +181,5 @@ def _broadcast(value):
     block = np.zeros(1 << (length - 1).bit_length(), np.uint8)
     if leads():
       block[:length] = data[start : start + length]
-    received.append(multihost_utils.broadcast_one_to_all(block)[:length])
+    received.append(broadcast(block)[:length])
   return pickle.loads(np.concatenate(received).tobytes())

@@ -2,6 +2,7 @@
 
 from collections.abc import Callable
 import dataclasses
+import os
 import sys
 from typing import Any, NoReturn, TypeVar
 
@@ -71,8 +72,12 @@ def _guarded(main):
     _stop(error)
   except FloatingPointError as error:
     _stop(f'{error}; the last checkpoint is kept')
-  except jax.errors.JaxRuntimeError as error:  # A device was lost, or its memory is full.
-    _stop(f'device: {_one_line(error)[:500]}; the last checkpoint is kept')
+  # A device was lost, or its memory is full; or another process was killed.
+  except (ConnectionError, jax.errors.JaxRuntimeError) as error:
+    _say(f'device: {_one_line(error)[:500]}; the last checkpoint is kept')
+    if jax.process_count() > 1:
+      os._exit(2)  # On its way out jax would wait for the process that is gone, and then abort.
+    sys.exit(2)
   except OSError as error:  # A full disk, a read-only folder.
     _stop(f'{_one_line(error)}; the last checkpoint is kept')
 
@@ -84,5 +89,9 @@ def _one_line(error):
 
 
 def _stop(error) -> NoReturn:
-  print(f'error: {error}', file=sys.stderr)
+  _say(error)
   sys.exit(2)
+
+
+def _say(error):
+  print(f'error: {error}', file=sys.stderr, flush=True)

@@ -88,6 +88,19 @@ def test_two_processes_are_one(cache, tmp_path):
   assert not (tmp_path / 'unused').exists()
 
 
+def test_a_killed_process_ends_the_other_in_one_line(cache, tmp_path):
+  workdir = tmp_path / 'run'
+  leader, second = _start_two(cache, workdir, 'agent_steps=100000')
+  metrics = workdir / 'metrics.jsonl'
+  while leader.poll() is None and not (metrics.exists() and b'updates' in metrics.read_bytes()):
+    time.sleep(0.01)
+  second.kill()
+  second.communicate()
+  [(code, said)] = _finish(leader)
+  assert code == 2 and said.startswith('error: device: '), said
+  assert said.endswith('the last checkpoint is kept')
+
+
 def test_other_settings_in_one_process(cache, tmp_path):
   started = _start_two(cache, tmp_path / 'run', second=['discount=0.5'])
   (first, told), (second, found) = _finish(*started)
