@@ -8,6 +8,7 @@ if [ "$(cat .venv/made-for 2>/dev/null)" != "$wanted" ]; then
   echo "Installing into .venv (a few minutes, once)" >&2
   "$base" -m venv --clear .venv
   "$python" -m pip install --quiet --disable-pip-version-check --requirement requirements.txt
-  "$python" -m pip install --quiet --disable-pip-version-check --no-deps --editable .
+  # playground asks for warp and a notebook, which its environments do not need here.
+  "$python" -m pip install --quiet --disable-pip-version-check --no-deps playground==0.2.0 --editable .
   echo "$wanted" >.venv/made-for
 fi

@@ -1,10 +1,9 @@
 """playground's tasks observe what dm_control's own do."""
 
-import importlib.util
-
 import jax
 import mujoco
 from mujoco import mjx
+from mujoco_playground._src import dm_control_suite
 import numpy as np
 import pytest
 
@@ -13,15 +12,8 @@ from eimitate.environments import brax
 from eimitate.environments import suite
 from eimitate.environments import tasks
 
-pytestmark = pytest.mark.skipif(
-  importlib.util.find_spec('mujoco_playground') is None,
-  reason='playground is an extra: pip install --no-deps playground==0.2.0',
-)
-
 
 def test_every_task_has_its_counterpart():
-  from mujoco_playground._src import dm_control_suite
-
   names = {name.removeprefix('playground/') for name in tasks.COUNTERPARTS}
   assert names == set(dm_control_suite.ALL_ENVS)
   known = {f'{domain}/{name}' for domain, name in suite.suite.ALL_TASKS}
