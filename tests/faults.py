@@ -21,7 +21,7 @@ _ROOT = pathlib.Path(__file__).parents[1]
 _COMMAND = [sys.executable, '-m', 'experiments.train_efficient_imitate', '--seed=1'] + [
   f'--config.{setting}'
   for setting in (
-    'agent_steps=1500',
+    'agent_steps=1000',
     'updates_per_agent_step=0.04',
     'updates_per_call=2',
     'batch_size=8',
