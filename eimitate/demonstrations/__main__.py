@@ -50,7 +50,7 @@ def main(argv: list[str] | None = None) -> int:
   }
   try:
     return run[arguments.command](arguments) or 0
-  except errors.InputError as error:
+  except (errors.InputError, OSError) as error:
     print(f'error: {error}', file=sys.stderr)
     return 2
 
@@ -109,7 +109,7 @@ def _render(arguments):
   size = arguments.size
   errors.check(size > 0, '--size', size, 'more than 0')
   dataset = dataset_lib.load(arguments.path)
-  dataset = dataset.take(arguments.episodes) if arguments.episodes else dataset
+  dataset = dataset.take(arguments.episodes, '--episodes') if arguments.episodes else dataset
   output = pathlib.Path(arguments.output)
   for i, shown in enumerate(rendering.frames(dataset, size, size)):
     output.mkdir(parents=True, exist_ok=True)

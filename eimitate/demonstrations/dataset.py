@@ -50,16 +50,14 @@ class Dataset:
     """Whether the episodes hold the simulator's states, which a replay needs."""
     return self.episodes[0].states.shape[1] > 0
 
-  def take(self, count: int) -> 'Dataset':
+  def take(self, count: int, field: str = 'config.num_demonstrations') -> 'Dataset':
     """The first `count` episodes.
 
     Raises:
-      InputError: if there are fewer.
+      InputError: if there are fewer; it names `field`.
     """
     available = len(self.episodes)
-    errors.check(
-      1 <= count <= available, 'config.num_demonstrations', count, f'1 to {available} episodes'
-    )
+    errors.check(1 <= count <= available, field, count, f'1 to {available} episodes')
     return dataclasses.replace(self, episodes=self.episodes[:count])
 
   def after(self, count: int) -> 'Dataset':

@@ -10,6 +10,7 @@ from importlib import metadata
 import json
 import os
 import pathlib
+import warnings
 
 import numpy as np
 
@@ -31,7 +32,10 @@ def with_frames(dataset: Dataset, size: int) -> Dataset:
   drawn = _read(path, sum(lengths), size)
   if drawn is None:
     drawn = np.concatenate(list(rendering.frames(dataset, size, size)))
-    _write(path, drawn)
+    try:
+      _write(path, drawn)
+    except OSError as error:
+      warnings.warn(f'frames are not kept and will be drawn again: {error}', stacklevel=2)
   parts = np.split(drawn, np.cumsum(lengths)[:-1])
   episodes = tuple(
     episode._replace(trajectory=episode.trajectory._replace(observations=part))
@@ -46,9 +50,13 @@ def _cache_folder():
 
 
 def _key(dataset, size):
+  shown = hashlib.sha256()
+  for episode in dataset.episodes:
+    for name, array in {**episode.model_fields, 'states': episode.states}.items():
+      shown.update(f'{name} {array.dtype} {array.shape}'.encode() + array.tobytes())
   parts = {
-    'dataset': dataset.checksum,
-    'episodes': len(dataset.episodes),
+    'task': dataset.metadata.task,
+    'episodes': shown.hexdigest(),
     'size': size,
     'drawing': _DRAWING,
     'versions': {name: metadata.version(name) for name in ('mujoco', 'dm_control')},
@@ -70,6 +78,10 @@ def _read(path, count, size):
 def _write(path, drawn):
   path.parent.mkdir(parents=True, exist_ok=True)
   partial = path.with_suffix(f'.{os.getpid()}.partial')
-  with open(partial, 'wb') as file:
-    np.savez_compressed(file, frames=drawn, digest=hashlib.sha256(drawn.tobytes()).hexdigest())
-  os.replace(partial, path)
+  try:
+    with open(partial, 'wb') as file:
+      np.savez_compressed(file, frames=drawn, digest=hashlib.sha256(drawn.tobytes()).hexdigest())
+    os.replace(partial, path)
+  except BaseException:
+    partial.unlink(missing_ok=True)
+    raise

@@ -26,10 +26,9 @@ class Encoder(nn.Module):
 
   @nn.compact
   def __call__(self, frames: jax.Array) -> jax.Array:
-    """Maps frames `[..., H, W, C]`, uint8 or in [0, 1], to `[..., output]`."""
-    x = frames / 255 if frames.dtype == jnp.uint8 else frames
-    leading = x.shape[:-3]
-    x = x.reshape((-1,) + x.shape[-3:])
+    """Maps frames `[..., H, W, C]`, floating point, to `[..., output]`."""
+    leading = frames.shape[:-3]
+    x = frames.reshape((-1,) + frames.shape[-3:])
     for i, channels in enumerate(self.channels):
       size = self.kernel if i else self.first_kernel
       x = nn.Conv(

@@ -13,8 +13,8 @@ from eimitate import types
 def make_normaliser(spec: types.EnvironmentSpec) -> Callable[[jax.Array], jax.Array]:
   """Observations `[..., O]` minus the spec's mean, over its scale.
 
-  Of stacked frames `[..., H, W, stack x C]`, uint8 or in [0, 1], every one is taken from the mean
-  frame: what does not move is then zero, and what does is not small beside it.
+  Of stacked frames `[..., H, W, stack x C]` uint8 every one is taken from the mean frame: what does
+  not move is then zero, and what does is not small beside it.
 
   Raises:
     InputError: if the spec does not have both.
@@ -36,8 +36,7 @@ def _frames_normaliser(spec):
   mean = jnp.tile(jnp.array(spec.observation_mean).reshape(spec.frame), spec.stack)
 
   def normalise(frames):
-    unit = frames / 255 if frames.dtype == jnp.uint8 else frames
-    centred = unit - mean.reshape((1,) * (unit.ndim - mean.ndim) + mean.shape)
+    centred = frames / 255 - mean.reshape((1,) * (frames.ndim - mean.ndim) + mean.shape)
     return centred / spec.observation_scale[0]
 
   return normalise

@@ -225,7 +225,10 @@ def _stacked(replay: Replay, start: jax.Array, offset: jax.Array, stack: int) ->
   """
   capacity = len(replay.episode)
   back = (start[:, None] - jnp.arange(stack)[None]) % capacity
-  earlier = jnp.cumprod(replay.episode[back] == replay.episode[start][:, None], 1).sum(1) - 1
+  # Behind the first row of an episode that fills the ring lies its own last, without an action.
+  same = replay.episode[back] == replay.episode[start][:, None]
+  same &= replay.rows.has_action[back].at[:, 0].set(True)
+  earlier = jnp.cumprod(same, 1).sum(1) - 1
   age = jnp.arange(stack - 1, -1, -1)
   seen = jnp.maximum(offset[..., None] - age[None, None], -earlier[:, None, None])
   rows = replay.rows.observation[(start[:, None, None] + seen) % capacity]

@@ -156,6 +156,6 @@ def _draw(uniform: jax.Array, weight: jax.Array) -> jax.Array:
   """The index `[]` int32 that `uniform` in [0, 1) falls on, in proportion to `weight` `[N]`."""
   cumulative = jnp.cumsum(weight)
   index = jnp.searchsorted(cumulative, uniform * cumulative[-1], side='right')
-  # Rounding may lead past the end; the first place that reaches the total has weight.
-  last = jnp.searchsorted(cumulative, cumulative[-1], side='left')
+  # Rounding may lead past the end, and a parallel sum even rises where weights are 0.
+  last = jnp.max(jnp.where(weight > 0, jnp.arange(len(weight)), 0))
   return jnp.minimum(index, last).astype(jnp.int32)

@@ -94,8 +94,9 @@ class Search(Protocol):
       rng_key: consumed.
       latent: `[B, L]` the roots.
       noise: whether the root is explored with noise (Dirichlet for pUCT, Gumbel for Gumbel
-        MuZero). Static.
-      temperature: `T` of the selected action, drawn from weights^(1/T); 0 takes the best.
+        MuZero, a draw for the cross-entropy method). Static.
+      temperature: `T` of the selected action, which pUCT draws from weights^(1/T) and, with
+        noise, the cross-entropy method; 0 takes the best. Gumbel MuZero has no use for it.
 
     Returns:
       A `types.SearchOutput` of `B` roots.

@@ -34,16 +34,17 @@ def make_search(config: base.Config, model: base.Model) -> base.Search:
   return search
 
 
-def _tree(config, model, params, rng_key, latent, actions, noise):
-  output = mctx.gumbel_muzero_policy(
+def _search_tree(config, model, params, rng_key, latent, actions, noise):
+  rng_key, ties_key = jax.random.split(rng_key)
+  return mctx.gumbel_muzero_policy(
     params,
     rng_key,
     mctx.RootFnOutput(
-      prior_logits=jnp.zeros(actions.shape[:2]),
+      prior_logits=recurrent.break_ties(ties_key, *actions.shape[:2]),
       value=model.value(params, latent),
       embedding=recurrent.root_embedding(latent),
     ),
-    recurrent.make_recurrent_fn(config, model, actions),
+    recurrent.make_recurrent_fn(config, model, actions, ties=True),
     config.num_simulations,
     max_num_considered_actions=config.max_considered_actions,
     qtransform=functools.partial(
@@ -51,6 +52,10 @@ def _tree(config, model, params, rng_key, latent, actions, noise):
     ),
     gumbel_scale=1.0 if noise else 0.0,
   )
+
+
+def _tree(config, model, params, rng_key, latent, actions, noise):
+  output = _search_tree(config, model, params, rng_key, latent, actions, noise)
   value = output.search_tree.node_values[:, 0]
   if config.root_value == 'improved':
     summary = output.search_tree.summary()

@@ -2,6 +2,7 @@
 
 from typing import NamedTuple
 
+import chex
 import jax
 import jax.numpy as jnp
 import mctx
@@ -22,8 +23,21 @@ def root_embedding(latent: jax.Array) -> Embedding:
   return Embedding(latent, jnp.ones(len(latent), bool))
 
 
-def make_recurrent_fn(config: base.Config, model: base.Model, root_actions: jax.Array):
-  """mctx's `recurrent_fn` for trees whose roots hold `root_actions` `[B, K, A]`."""
+def break_ties(rng_key: chex.PRNGKey, batch: int, num_actions: int) -> jax.Array:
+  """Prior logits `[batch, num_actions]` that are all but uniform, so that ties fall at random.
+
+  Gumbel MuZero takes the first of equal actions, and the first are all the policy's.
+  """
+  return jax.random.uniform(rng_key, (batch, num_actions), maxval=1e-5)
+
+
+def make_recurrent_fn(
+  config: base.Config, model: base.Model, root_actions: jax.Array, ties: bool = False
+):
+  """mctx's `recurrent_fn` for trees whose roots hold `root_actions` `[B, K, A]`.
+
+  With `ties` the prior breaks them, else it is uniform, for a selection that breaks them itself.
+  """
 
   def recurrent_fn(params, rng_key, slot, embedding):
     from_bc = slot >= config.num_actions - config.num_bc_actions
@@ -35,7 +49,11 @@ def make_recurrent_fn(config: base.Config, model: base.Model, root_actions: jax.
     output = mctx.RecurrentFnOutput(
       reward=reward,
       discount=jnp.full_like(reward, model.discount),
-      prior_logits=jnp.zeros((len(slot), config.num_actions)),
+      prior_logits=(
+        break_ties(jax.random.fold_in(rng_key, 1), len(slot), config.num_actions)
+        if ties
+        else jnp.zeros((len(slot), config.num_actions))
+      ),
       value=model.value(params, latent),
     )
     return output, Embedding(latent, jnp.zeros_like(embedding.is_root))

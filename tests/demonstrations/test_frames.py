@@ -60,3 +60,18 @@ def test_whatever_changes_the_pixels_has_its_own_file(dataset, tmp_path, monkeyp
   monkeypatch.setattr(frames.metadata, 'version', lambda name: 'another')
   frames.with_frames(dataset, 4)
   assert len(_cached(tmp_path)) == 3
+
+
+def test_other_episodes_of_one_file_have_their_own_frames(dataset):
+  whole = demonstrations.load(dataset_lib.shipped_path('ball_in_cup/catch'))
+  first, second = frames.with_frames(dataset, 8), frames.with_frames(whole.after(1).take(1), 8)
+  shown = [x.episodes[0].trajectory.observations[:30] for x in (first, second)]
+  assert (shown[0] != shown[1]).any()
+
+
+def test_a_cache_that_cannot_be_written_is_said(dataset, tmp_path, monkeypatch):
+  (tmp_path / 'file').touch()
+  monkeypatch.setenv('XDG_CACHE_HOME', str(tmp_path / 'file'))
+  with pytest.warns(UserWarning, match='frames are not kept'):
+    drawn = frames.with_frames(dataset, 4)
+  assert drawn.episodes[0].trajectory.observations.shape[1:] == (4, 4, 3)

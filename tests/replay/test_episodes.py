@@ -169,6 +169,14 @@ def test_frames_are_stored_once_and_stacked_when_sampled():
   assert seen[2].tolist() == [[10, 10, 10], [10, 10, 11], [10, 11, 12], [11, 12, 13]]
 
 
+def test_stacks_do_not_reach_around_a_ring_that_one_episode_fills():
+  spec = types.EnvironmentSpec(0, 1, frame=(1, 1, 1), stack=4)
+  frames = np.arange(7, dtype=np.uint8)[:, None, None, None]
+  ring = episodes.of(spec, [_trajectory(0, 6)._replace(observations=frames)])
+  seen = episodes.gather(ring, jnp.array([0, 1]), 1, spec.stack).observations[:, 0, 0, 0]
+  assert seen.tolist() == [[0, 0, 0, 0], [0, 0, 0, 1]]
+
+
 def test_rows_of_another_kind_are_refused():
   spec = types.EnvironmentSpec(0, 1, frame=(2, 3, 1))
   replay = episodes.init(spec, 8)

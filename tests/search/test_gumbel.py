@@ -68,6 +68,19 @@ def test_search_through_the_interface(considered, simulations):
   assert ((output.selected >= 0) & (output.selected < 16)).all()
 
 
+def test_behaviour_cloning_keeps_its_share_where_not_all_actions_are_tried():
+  """Half of sixteen actions are considered at the root; below it hardly any is tried twice."""
+  config = dataclasses.replace(_CONFIG, max_considered_actions=8)
+  model, latent = models.make_model(0), models.latents(0, 400)
+  actions = jax.random.uniform(jax.random.key(7), (400, 16, models.ACTION), minval=-1)
+  tree = gumbel._search_tree(config, model, None, jax.random.key(0), latent, actions, False)
+  visits = np.asarray(tree.search_tree.children_visits)
+  root, below = visits[:, 0].sum(0), visits[:, 1:].sum((0, 1))
+  for tried in root, below:
+    assert tried.sum() > 2000
+    assert 0.2 < tried[12:].sum() / tried.sum() < 0.3
+
+
 @pytest.mark.parametrize(
   'field, value',
   [

@@ -103,7 +103,7 @@ def validate(config: Config, name: str = 'config') -> None:
   errors.check(config.num_atoms >= 2, f'{name}.num_atoms', config.num_atoms, 'at least 2')
   for field in ('policy', 'critic'):
     sizes = getattr(config, field)
-    errors.check(len(sizes) > 0, f'{name}.{field}', sizes, 'at least one hidden layer')
+    mlp.check_sizes(f'{name}.{field}', sizes, least=1)
   _validate_tower(config.tower, f'{name}.tower')
   for field in ('priority_exponent', 'importance_exponent', 'demonstration_fraction'):
     value = getattr(config, field)

@@ -110,7 +110,8 @@ def paper(frames: bool = False) -> Config:
 def released(frames: bool = False) -> Config:
   """The released code's settings, where they differ from the paper's."""
   if frames:
-    settings = {'loss.value': 0.5, 'networks.activation': 'elu', 'networks.zero_last_layers': False}
+    settings = {'loss.value': 0.5, 'networks.head_activation': 'elu'}
+    settings |= {'networks.zero_last_layers': False}
     settings |= {'reanalyse_noise': True, 'evaluation_noise': True}
     return configuration.override(Config(), _FRAMES | settings)
   config = Config(reanalyse_noise=True, evaluation_noise=True)
@@ -158,6 +159,7 @@ def _tuned() -> Config:
       kind='gumbel',
       acting_kind='cem',
       num_simulations=16,
+      count_root=False,
       max_considered_actions=16,
       value_scale=0.2,
       root_value='improved',
@@ -201,6 +203,7 @@ _CHOICES = {
   'loss.consistency_target': ('online', 'target'),
   'optimiser.name': ('sgd', 'adam'),
   'networks.activation': tuple(mlp.ACTIVATIONS),
+  'networks.head_activation': tuple(mlp.ACTIVATIONS),
   'networks.dynamics_activation': ('identity', 'relu'),
   'networks.projector_activation': tuple(mlp.ACTIVATIONS),
 }

@@ -160,12 +160,11 @@ def make_targets(
 
 
 def augment(config: config_lib.Config, rng_key: chex.PRNGKey, frames: jax.Array) -> jax.Array:
-  """Frames `[M, T, H, W, C]` uint8 as numbers about [0, 1], each moved and scaled (Table 2)."""
+  """Prepared frames `[M, T, H, W, C]`, each moved and scaled (Table 2)."""
   shift_key, intensity_key = jax.random.split(rng_key)
   flat = frames.reshape((-1,) + frames.shape[2:])
   if config.shift:
     flat = augmentation.random_shift(shift_key, flat, config.shift)
-  flat = flat / 255
   if config.intensity:
     flat = augmentation.random_intensity(intensity_key, flat, config.intensity)
   return flat.reshape(frames.shape)
@@ -178,13 +177,16 @@ def _make_batch(
   agent_key, expert_key, search_key, loss_key = jax.random.split(rng_key, 4)
   agent = episodes.sample(replay, agent_key, half, config.unroll_steps, stack)
   expert = episodes.sample(demonstrations, expert_key, half, config.unroll_steps, stack)
-  if agent.observations.dtype == jnp.uint8:
-    agent_key, expert_key = jax.random.split(jax.random.fold_in(rng_key, 4))
-    agent = agent._replace(observations=augment(config, agent_key, agent.observations))
-    expert = expert._replace(observations=augment(config, expert_key, expert.observations))
+  # Targets are of what was seen; what learns them sees it augmented.
   targets, metrics = make_targets(
     config, networks, search, state.params, target_params, search_key, agent, expert
   )
+  if agent.observations.dtype == jnp.uint8:
+    keys = jax.random.split(jax.random.fold_in(rng_key, 4))
+    agent, expert = (
+      window._replace(observations=augment(config, key, networks.prepare(window.observations)))
+      for key, window in zip(keys, (agent, expert))
+    )
   batch = {
     'target_params': target_params,
     'config': config.loss,

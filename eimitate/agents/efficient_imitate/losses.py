@@ -206,9 +206,11 @@ def adversarial_terms(
   agent, expert = (unrolled[:half], actions[:half]), (unrolled[half:], actions[half:])
   penalty_term = penalty(config, networks, params, rng_key, agent, expert, axis_name)
   mask = both.action_mask[:, :horizon]
+  # Of every pair both rows must be within their episodes; `one_row` pairs all with the first.
+  paired = mask[half : half + 1] if config.penalty_expert == 'one_row' else mask[half:]
   terms = {
     'discriminator': (config.discriminator, discriminator_term, mask[:, :steps]),
-    'gradient_penalty': (config.gradient_penalty, penalty_term, mask[:half] * mask[half:]),
+    'gradient_penalty': (config.gradient_penalty, penalty_term, mask[:half] * paired),
   }
   first = logit[:, 0]
   return terms, {

@@ -30,7 +30,7 @@ class NetworksConfig:
   residual_dynamics: the dynamics network predicts the latent's change.
   projection: size of the projector's output.
   projector, predictor: hidden layer sizes.
-  activation: of all networks but projector and predictor.
+  activation: of representation and dynamics. head_activation: of value, policies, discriminator.
   projector_activation: of projector and predictor.
   batch_norm: whether their layers are normalised over the batch, but for the predictor's last.
   zero_last_layers: value, policies and discriminator start at zero (appendix A.3).
@@ -52,6 +52,7 @@ class NetworksConfig:
   projector: tuple[int, ...] = (512,)
   predictor: tuple[int, ...] = (512,)
   activation: str = 'leaky_relu'
+  head_activation: str = 'leaky_relu'
   projector_activation: str = 'relu'
   batch_norm: bool = False
   zero_last_layers: bool = True
@@ -64,8 +65,10 @@ class Networks(NamedTuple):
   """Pure functions of `params`; all batch dimensions lead.
 
   init: `(rng_key) -> params`.
+  prepare: `(frames) -> frames` `[..., H, W, C]`, uint8 as numbers in units of what varies in them:
+    what augmentation may change.
   represent: `(params, observation) -> latent [..., L]`; observations are `[..., O]`, or frames
-    `[..., H, W, C]`, uint8 or in [0, 1].
+    `[..., H, W, C]`, uint8 or prepared.
   dynamics: `(params, latent, action [..., A]) -> latent`.
   value_logits: `(params, latent) -> [..., bins]`.
   policy, bc_policy: `(params, latent) -> SquashedNormal` with fields `[..., A]`.
@@ -75,6 +78,7 @@ class Networks(NamedTuple):
   """
 
   init: Callable[[chex.PRNGKey], types.Params]
+  prepare: Callable[[jax.Array], jax.Array]
   represent: Callable[[types.Params, jax.Array], jax.Array]
   dynamics: Callable[[types.Params, jax.Array, jax.Array], jax.Array]
   value_logits: Callable[[types.Params, jax.Array], jax.Array]
@@ -105,11 +109,13 @@ def make_networks(config: NetworksConfig, spec: types.EnvironmentSpec) -> Networ
     InputError: if observations are to be normalised and the spec does not say by what, or frames
       are observed without an encoder, or vectors with one.
   """
-  identity = lambda observation: observation
-  normalise = normaliser.make_normaliser(spec) if config.normalise_observations else identity
+  plain = (lambda frames: frames / 255) if spec.frame else lambda observation: observation
+  normalise = normaliser.make_normaliser(spec) if config.normalise_observations else plain
   action, latent = spec.action_size, config.latent
   inner = lambda hidden, output: mlp.MLP(hidden, output, config.activation)
-  head = lambda hidden, output: mlp.MLP(hidden, output, config.activation, config.zero_last_layers)
+  head = lambda hidden, output: mlp.MLP(
+    hidden, output, config.head_activation, config.zero_last_layers
+  )
   found = 'frames' if spec.frame else 'vectors'
   fits = bool(spec.frame) == bool(config.encoder)
   expected = 'channels for frames, () for vectors'
@@ -147,6 +153,10 @@ def make_networks(config: NetworksConfig, spec: types.EnvironmentSpec) -> Networ
   def apply(name, params, *inputs):
     return modules[name][0].apply({'params': params[name]}, jnp.concatenate(inputs, -1))
 
+  def represent_observation(params, observation):
+    prepared = spec.frame and observation.dtype != jnp.uint8
+    return apply('representation', params, observation if prepared else normalise(observation))
+
   def dynamics(params, latent, action):
     output = apply('dynamics', params, latent, action)
     output = latent + output if config.residual_dynamics else output
@@ -170,7 +180,8 @@ def make_networks(config: NetworksConfig, spec: types.EnvironmentSpec) -> Networ
 
   return Networks(
     init=init,
-    represent=lambda params, observation: apply('representation', params, normalise(observation)),
+    prepare=normalise,
+    represent=represent_observation,
     dynamics=dynamics,
     value_logits=lambda params, latent: apply('value', params, latent),
     policy=lambda params, latent: squashed_normal.from_outputs(apply('policy', params, latent)),

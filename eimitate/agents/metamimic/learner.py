@@ -124,5 +124,5 @@ def _alone(spec: types.EnvironmentSpec, rows: episodes.Rows) -> episodes.Rows:
 
 
 def _named(learner: str, metrics: types.Metrics) -> dict[str, jax.Array]:
-  """`loss/x` as `learner/loss/x`... of each learner's own."""
+  """`loss/x` of each learner as `loss/LEARNER_x`."""
   return {name.replace('loss/', f'loss/{learner}_'): value for name, value in metrics.items()}
