@@ -65,7 +65,7 @@ def evaluate(loaded: evaluation.Loaded, path: str | os.PathLike) -> dict[str, An
   errors.check(bool(dataset.episodes), '--demonstrations', f'{path} all seen', 'unseen ones')
   spec = environments.environment_spec(plain)
   dataset_lib.check_matches(dataset, task, repeat, spec, needs_actions=False)
-  tracking.check(dataset, plain, shortest=1, curriculum=0)
+  tracking.check(dataset, plain)
   if config['frame_size']:
     from eimitate.demonstrations import frames
 

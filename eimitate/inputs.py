@@ -1,6 +1,7 @@
 """What a run is given: environments and demonstrations, checked against each other."""
 
 from collections.abc import Callable, Mapping, Sequence
+import dataclasses
 import functools
 from typing import Any, NamedTuple
 
@@ -65,6 +66,9 @@ def load(run: runs.Run) -> Inputs:
   spec = environments_lib.environment_spec(_first(environments), config.stack)
   if isinstance(environments, environments_lib.OnDevice):
     _check_longest(config, environments)
+  _check_follows_none(config)
+  if config.tracking.task_curriculum:
+    environments = _begun_within(run, environments, repeat)
   if not config.num_demonstrations and not run.agent_config.needs_demonstrations:
     longest = config.replay.longest or _first(environments).longest_episode
     expected = 'agent steps of the longest episode, which the environment does not tell'
@@ -100,6 +104,42 @@ def _check_longest(config, environments):
   errors.check(not 0 < given < least, 'config.replay.longest', given, expected)
 
 
+def _check_follows_none(config):
+  """Against settings that an agent which follows no demonstration would ignore."""
+  default = runs.TrackingConfig()
+  for field in dataclasses.fields(default):
+    value, same = getattr(config.tracking, field.name), getattr(default, field.name)
+    ignored = value != same and field.name != 'task_curriculum'
+    expected = f'{same!r}, as the agent follows no demonstration'
+    errors.check(not ignored, f'config.tracking.{field.name}', repr(value), expected)
+
+
+def _begun_within(run: runs.Run, environments, repeat: int) -> list:
+  """Environments whose episodes begin within the first steps of a demonstration."""
+  config, steps = run.config, run.config.tracking.task_curriculum
+  field, placement = 'config.tracking.task_curriculum', config.actors.placement
+  errors.check(placement == 'host', field, f'{steps} with actors on {placement}', 'the host')
+  first = _check_restorable(config, environments[0])
+  dataset = dataset_lib.load(config.demonstrations or dataset_lib.shipped_path(run.task, repeat))
+  dataset = dataset.take(config.num_demonstrations) if config.num_demonstrations else dataset
+  spec = environments_lib.environment_spec(first)
+  dataset_lib.check_matches(dataset, run.task, repeat, spec, needs_actions=False)
+  tracking.check(dataset, first, curricula={'task_curriculum': steps})
+  begins = [
+    following.Demonstrated(
+      episode.states, episode.model_fields, episode.trajectory.observations, {}
+    )
+    for episode in dataset.episodes
+  ]
+  return tracking.begin_within(environments, begins, steps)
+
+
+def _check_restorable(config, environment):
+  restorable, expected = hasattr(environment, 'restore'), 'empty: a task that can be restored'
+  errors.check(restorable, 'config.environment', repr(config.environment), expected)
+  return environment
+
+
 def _load_tracking(run: runs.Run, repeat: int) -> Inputs:
   """Environments that follow the demonstrations, and maybe some that perform the task."""
   config, which = run.config, _which_rewards(run)
@@ -108,9 +148,7 @@ def _load_tracking(run: runs.Run, repeat: int) -> Inputs:
   make = lambda: environments_lib.make_environment(
     run.task, repeat, config.environment, config.frame_size
   )
-  first = make()
-  restorable, expected = hasattr(first, 'restore'), 'empty: a task whose states can be restored'
-  errors.check(restorable, 'config.environment', repr(config.environment), expected)
+  first = _check_restorable(config, make())
   dataset, unseen, evaluated = _load_to_follow(run, first)
   demonstrated = [following.demonstrated(first, episode) for episode in dataset.episodes]
   parts = tracking.make_parts(config.tracking, demonstrated)
@@ -120,7 +158,7 @@ def _load_tracking(run: runs.Run, repeat: int) -> Inputs:
   followed = [*unseen, *evaluated]
   made = [make() for _ in followed]
   evaluators = tracking.make_evaluators(made, parts, config.tracking.cutoff, followed, which)
-  evaluators += [following.Perform(make(), []) for _ in range(_performances(run))]
+  evaluators += [following.Perform(make()) for _ in range(_performances(run))]
   return _of_tracking(run, first, dataset, parts, environments, evaluators, (evaluated, unseen))
 
 
@@ -158,6 +196,8 @@ def _performances(run):
 
 def _of_tracking(run, plain, dataset, parts, environments, evaluators, evaluated) -> Inputs:
   config, rewards = run.config, len(run.agent_config.rewards)
+  alone = config.stack == 1 or not config.frame_size
+  errors.check(alone, 'config.stack', config.stack, '1: a goal is one frame')
   spec = tracking.make_spec(environments_lib.environment_spec(plain), dataset, rewards)
   dataset = tracking.with_goals(dataset)
   if spec.frame and run.agent_config.needs_statistics:
@@ -177,20 +217,21 @@ def _load_to_follow(run: runs.Run, environment) -> tuple[dataset_lib.Dataset, Se
   behind = dataset.after(config.num_demonstrations)
   unseen = dataset_lib.load(tracked.validation) if tracked.validation else behind
   dataset = dataset.take(config.num_demonstrations)
-  curriculum = max(tracked.curriculum, tracked.task_curriculum)
+  curricula = {name: getattr(tracked, name) for name in ('curriculum', 'task_curriculum')}
   spec = environments_lib.environment_spec(environment)
   needs_actions = len(run.agent_config.rewards) == 1
-  for followed, begins in ((dataset, curriculum), (unseen, 0)):
+  for followed, begins in ((dataset, curricula), (unseen, {})):
     if followed.episodes:
       dataset_lib.check_matches(followed, run.task, repeat, spec, needs_actions)
       shortest = run.agent_config.shortest_demonstration
       tracking.check(followed, environment, shortest, begins)
+  unseen = unseen.take(min(len(unseen.episodes), tracked.evaluated)) if unseen.episodes else unseen
   if config.frame_size:
     from eimitate.demonstrations import frames
 
     dataset = frames.with_frames(dataset, config.frame_size)
     unseen = frames.with_frames(unseen, config.frame_size) if unseen.episodes else unseen
-  return dataset, unseen.episodes[: tracked.evaluated], dataset.episodes[: tracked.evaluated]
+  return dataset, unseen.episodes, dataset.episodes[: tracked.evaluated]
 
 
 def describe(run: runs.Run, inputs: Inputs) -> dict[str, Any]:

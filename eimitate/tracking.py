@@ -43,31 +43,33 @@ def make_parts(
   Raises:
     InputError: if the configuration names a part that is not observed, or leaves no weight.
   """
-  shown = [demonstration.parts for demonstration in demonstrations]
-  weights = _parse('parts', config.parts) or dict.fromkeys(shown[0], 1.0)
+  known = [*environments.compared(demonstrations[0])]
+  weights = _parse('parts', config.parts) or dict.fromkeys(known, 1.0)
   farthest = _parse('farthest', config.farthest)
   for field, named in (('parts', weights), ('farthest', farthest)):
-    missing = sorted(set(named) - set(shown[0]))
+    missing = sorted(set(named) - set(known))
     field = f'config.tracking.{field}'
-    errors.check(not missing, field, ', '.join(missing), f'parts among {", ".join(shown[0])}')
+    errors.check(not missing, field, ', '.join(missing), f'parts among {", ".join(known)}')
   errors.check(
     any(weights.values()), 'config.tracking.parts', repr(config.parts), 'a weight above 0'
   )
-  scales = rewards.scales(config.width, shown)
+  scales = rewards.scales(config.width, map(environments.compared, demonstrations))
   part = lambda name: rewards.Part(
     weights.get(name, 0.0), scales[name], farthest.get(name, float('inf'))
   )
-  return {name: part(name) for name in shown[0] if name in weights or name in farthest}
+  return {name: part(name) for name in known if name in weights or name in farthest}
 
 
-def check(dataset: Dataset, environment, shortest: int, curriculum: int) -> None:
+def check(
+  dataset: Dataset, environment, shortest: int = 1, curricula: Mapping[str, int] | None = None
+) -> None:
   """Raises `InputError` unless the demonstrations can be followed in `environment`.
 
   Args:
     dataset: of the environment's task and action repeat.
     environment: like `suite.SuiteEnvironment`, or a batch on device.
     shortest: steps that a demonstration has at least.
-    curriculum: first steps of a demonstration at which episodes begin.
+    curricula: by their setting, first steps of a demonstration at which episodes begin.
   """
   expected = 'what an episode starts from'
   errors.check(dataset.has_states, 'demonstrations states', 'none', expected)
@@ -82,7 +84,8 @@ def check(dataset: Dataset, environment, shortest: int, curriculum: int) -> None
   expected = f"at most the task's {limit}"
   errors.check(not 0 < limit < most, 'demonstrations', f'one of {most} steps', expected)
   expected = f'at most {steps}, the steps of the shortest demonstration: no goal follows its end'
-  errors.check(curriculum <= steps, 'config.tracking.curriculum', curriculum, expected)
+  for field, curriculum in (curricula or {}).items():
+    errors.check(curriculum <= steps, f'config.tracking.{field}', curriculum, expected)
   for i, episode in enumerate(dataset.episodes):
     field = f'demonstrations episode {i}'
     shown = episode.trajectory.observations
@@ -91,7 +94,10 @@ def check(dataset: Dataset, environment, shortest: int, curriculum: int) -> None
     if isinstance(environment, OnDevice):
       continue  # A simulation's states have nothing to look at before it steps.
     environment.restore(episode.states[0], episode.model_fields)
-    off = float(np.abs(environment.features() - shown[0]).max())
+    features = environment.features()
+    sizes = f'size {shown.shape[1]}', f"the task's {len(features)}"
+    errors.check(len(features) == shown.shape[1], f'{field} observations', *sizes)
+    off = float(np.abs(features - shown[0]).max())
     expected = f'what was recorded, within {_TOLERANCE}'
     errors.check(off <= _TOLERANCE, f'{field} states', f'observations off by {off:.3g}', expected)
 
@@ -111,12 +117,14 @@ def make_spec(plain: types.EnvironmentSpec, dataset: Dataset, count: int) -> typ
   seen = np.concatenate(rows).astype(np.float64)
   moved = np.concatenate([np.diff(x, axis=0) for x in rows]).astype(np.float64)
   positive = lambda x: np.where(x > 0, x, 1.0).tolist()
+  # What lies still trembles by micrometres, which are no units for when the agent pushes it.
+  step = np.maximum(np.sqrt((moved**2).mean(0)), 0.01 * seen.std(0))
   return plain._replace(
     observation_size=2 * plain.observation_size,
     observation_mean=tuple(2 * seen.mean(0).tolist()),
     observation_scale=tuple(2 * positive(seen.std(0))),
     goal=plain.observation_size,
-    goal_scale=tuple(positive(np.sqrt((moved**2).mean(0)))),
+    goal_scale=tuple(positive(step)),
     rewards=count,
   )
 
@@ -155,11 +163,20 @@ def make_actors(
     which: of the rewards a step has.
   """
   rules = environments.Rules(parts, config.cutoff, config.curriculum)
-  following = count - config.task_actors
-  return [environments.Follow(make(), demonstrations, rules, which) for _ in range(following)] + [
-    environments.Perform(make(), demonstrations, config.task_curriculum)
-    for _ in range(config.task_actors)
+  following = [make() for _ in range(count - config.task_actors)]
+  performing = [make() for _ in range(config.task_actors)]
+  if config.task_curriculum:
+    performing = begin_within(performing, demonstrations, config.task_curriculum)
+  return [environments.Follow(each, demonstrations, rules, which) for each in following] + [
+    environments.Perform(each) for each in performing
   ]
+
+
+def begin_within(
+  made: Sequence[Any], demonstrations: Sequence[environments.Demonstrated], steps: int
+) -> list[environments.Begin]:
+  """The environments, with episodes begun within so many first steps of a demonstration."""
+  return [environments.Begin(environment, demonstrations, steps) for environment in made]
 
 
 def make_evaluators(
@@ -287,10 +304,12 @@ def _parse(field: str, text: str) -> dict[str, float]:
   found = {}
   for item in filter(None, text.split(',')):
     name, separator, number = item.partition('=')
+    twice = name.strip() in found
     try:
       found[name.strip()] = float(number)
       good = bool(separator and name.strip()) and 0 <= float(number) < np.inf
     except ValueError:
       good = False
     errors.check(good, f'config.tracking.{field}', repr(item), 'NAME=NUMBER, from 0')
+    errors.check(not twice, f'config.tracking.{field}', f'{name.strip()} twice', 'each name once')
   return found

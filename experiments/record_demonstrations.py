@@ -13,6 +13,7 @@ python -m experiments.record_demonstrations --task=jaco/stack --demonstrator=dir
 import contextlib
 import hashlib
 import os
+import pathlib
 from typing import NamedTuple
 
 from absl import flags
@@ -67,6 +68,8 @@ class _Source(NamedTuple):
 
 def main() -> None:
   errors.check(_OUTPUT.value.endswith('.npz'), '--output', repr(_OUTPUT.value), 'a name.npz')
+  folder = pathlib.Path(_OUTPUT.value).absolute().parent
+  errors.check(folder.is_dir(), '--output', f'no directory {folder}', 'one that exists')
   source = _scripted() if _DEMONSTRATOR.value else _trained()
   environment = _make_environment(source)
   with _attempts(source, environment) as attempts:

@@ -20,7 +20,8 @@ _CONFIG = command_line.define_config(d4pg.make_config())
 
 
 def main() -> None:
-  config = d4pg.make_config(launch.TASK.value, launch.PRESET.value)
+  repeat = _CONFIG.value.action_repeat
+  config = d4pg.make_config(launch.TASK.value, launch.PRESET.value, repeat)
   config = command_line.overridden(config, _CONFIG)
   if _TARGET.value is not None:
     config = dataclasses.replace(config, target_return=_TARGET.value)

@@ -12,7 +12,8 @@ _CONFIG = command_line.define_config(metamimic.make_config())
 
 
 def main() -> None:
-  config = metamimic.make_config(launch.TASK.value, launch.PRESET.value)
+  repeat = _CONFIG.value.action_repeat
+  config = metamimic.make_config(launch.TASK.value, launch.PRESET.value, repeat)
   config = command_line.overridden(config, _CONFIG)
   name = 'metamimic' + '_image' * (launch.PRESET.value == 'image')
   launch.launch('metamimic', config, name, metamimic.PRESETS)

@@ -16,10 +16,13 @@ from eimitate import inputs
 from eimitate import runs
 from eimitate import tracking
 from eimitate import training
+from eimitate import types
+from eimitate.agents import d4pg
 from eimitate.agents import efficient_imitate
 from eimitate.agents import metamimic
 from eimitate.demonstrations import demonstrators
 from eimitate.demonstrations import recording
+from experiments.configs import d4pg as d4pg_config
 from experiments.configs import metamimic as metamimic_config
 
 _TASK = 'ball_in_cup/catch'
@@ -265,6 +268,63 @@ def test_efficient_imitate_learns_to_track(path, recorded, tmp_path):
   demonstrations.save(tmp_path / 'unknown.npz', _METADATA, unknown)
   changed = dataclasses.replace(config, demonstrations=str(tmp_path / 'unknown.npz'))
   _refused(tmp_path / 'other', run._replace(config=changed), 'demonstrations actions: found none')
+
+
+def test_what_lies_still_has_no_units_of_micrometres(recorded):
+  rng = np.random.default_rng(0)
+  shown = [rng.normal(size=3) + 1e-6 * rng.normal(size=(9, 3)) for _ in range(4)]
+  episodes = [
+    episode._replace(trajectory=episode.trajectory._replace(observations=observations))
+    for episode, observations in zip(recorded, shown)
+  ]
+  dataset = demonstrations.Dataset(_METADATA, tuple(episodes), '')
+  spec = tracking.make_spec(types.EnvironmentSpec(3, 2), dataset, 2)
+  np.testing.assert_allclose(spec.goal_scale, 0.01 * np.concatenate(shown).std(0))
+
+
+def test_agents_that_follow_none_may_begin_within_demonstrations(path, recorded, tmp_path):
+  tiny = {'batch_size': 8, 'policy': (8,), 'critic': (8,), 'num_atoms': 5}
+  agent_config = configuration.override(d4pg.Config(), tiny)
+  settings = {'num_demonstrations': 0, 'tracking.task_actors': 0, 'tracking.curriculum': 0}
+  config = configuration.override(_run(path).config, settings | {'tracking.task_curriculum': 4})
+  run = runs.Run('d4pg', _TASK, 0, agent_config, config)
+  begun = inputs.load(run).environments[0]
+  shown = np.concatenate([episode.trajectory.observations[:4] for episode in recorded])
+  starts = set()
+  for seed in range(30):
+    begun.seed(seed)
+    starts.add(int(np.flatnonzero((shown == begun.reset().observation).all(1))[0]))
+  assert len(starts) > 10
+  assert 'task_return' not in training.train(run, tmp_path / 'run')
+  for changed, match in (
+    ({'tracking.task_curriculum': 9}, 'task_curriculum: found 9, expected at most 8'),
+    ({'tracking.cutoff': 0.2}, 'tracking.cutoff: found 0.2, expected 0.5, as the agent follows no'),
+    ({'actors.placement': 'ray'}, 'task_curriculum: found 4 with actors on ray'),
+  ):
+    _refused(
+      tmp_path / 'other', run._replace(config=configuration.override(config, changed)), match
+    )
+
+
+def test_a_stack_beside_goals_is_refused(path, tmp_path):
+  run = _run(path, frame_size=16, stack=4)
+  _refused(tmp_path, run, 'config.stack: found 4, expected 1: a goal is one frame')
+
+
+def test_rewards_are_scaled_by_the_action_repeat_that_is_asked_for():
+  scale = lambda *arguments: metamimic_config.make_config(*arguments).task.reward_scale
+  assert scale(_TASK) == 0.25 and scale(_TASK, 'state', 2) == 0.5
+  assert d4pg_config.make_config('jaco/stack', 'state', 4).reward_scale == 0.25
+  assert d4pg_config.make_config('walker/walk', 'image').target_return == 873.5
+
+
+def test_the_papers_weights_for_the_arm():
+  parse = lambda preset: tracking._parse(
+    'parts', metamimic_config.make_config('jaco/stack', preset).tracking.parts
+  )
+  weights = parse('image')
+  assert weights.pop('image') == 15 and sum(weights.values()) == 2
+  assert parse('state') == weights
 
 
 def test_replay_without_noise_would_be_worth_all(recorded, monkeypatch):

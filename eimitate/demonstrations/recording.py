@@ -5,8 +5,10 @@ import contextlib
 import functools
 from importlib import metadata
 import itertools
+import logging
 import multiprocessing
 
+from dm_control.rl import control
 import numpy as np
 
 from eimitate import environments
@@ -43,7 +45,7 @@ def record(
 
 
 def successes(
-  demonstrator: Demonstrator, begun: Iterable[types.Demonstration], episodes: int
+  demonstrator: Demonstrator, begun: Iterable[types.Demonstration | None], episodes: int
 ) -> tuple[list[types.Demonstration], int]:
   """The first so many that succeeded, and how many were begun for them.
 
@@ -52,7 +54,7 @@ def successes(
   """
   kept, count, most = [], 0, _MOST_ATTEMPTS * episodes
   for count, episode in enumerate(itertools.islice(begun, most), 1):
-    if demonstrator.succeeded(episode):
+    if episode and demonstrator.succeeded(episode):
       kept.append(episode)
     if len(kept) == episodes:
       return kept, count
@@ -62,16 +64,19 @@ def successes(
 
 def attempts(
   demonstrator: Demonstrator, environment, seed: int, spread: float = 0.0
-) -> Iterator[types.Demonstration]:
-  """Episodes without end, from the initial states of `seed`, `seed + 1`, ..."""
+) -> Iterator[types.Demonstration | None]:
+  """Episodes without end, from the initial states of `seed`, `seed + 1`, ...
+
+  None where the physics diverged.
+  """
   for number in itertools.count(seed):
-    yield _record_episode(demonstrator, environment, spread, number)
+    yield _attempt(demonstrator, environment, spread, number)
 
 
 @contextlib.contextmanager
 def attempts_in_processes(
   name: str, task: str, action_repeat: int, seed: int, spread: float, processes: int, most: int
-) -> Iterator[Iterator[types.Demonstration]]:
+) -> Iterator[Iterator[types.Demonstration | None]]:
   """The same episodes as `attempts`, in the same order, from several processes.
 
   Args:
@@ -87,13 +92,13 @@ def attempts_in_processes(
 
 
 # What a process of `attempts_in_processes` records with.
-_record_here: Callable[[int], types.Demonstration]
+_record_here: Callable[[int], types.Demonstration | None]
 
 
 def _start(name, task, action_repeat, spread):
   global _record_here
   environment = environments.make_environment(task, action_repeat)
-  _record_here = functools.partial(_record_episode, DEMONSTRATORS[name], environment, spread)
+  _record_here = functools.partial(_attempt, DEMONSTRATORS[name], environment, spread)
 
 
 def _record_seed(seed):
@@ -107,6 +112,14 @@ def versions(on_device: bool = False) -> dict[str, str]:
     with contextlib.suppress(metadata.PackageNotFoundError):
       found[name] = metadata.version(name)
   return found
+
+
+def _attempt(demonstrator, environment, spread, seed):
+  try:
+    return _record_episode(demonstrator, environment, spread, seed)
+  except control.PhysicsError as error:
+    logging.warning('An episode is left out: %s', error)
+    return None
 
 
 def _record_episode(demonstrator, environment, spread, seed):

@@ -96,6 +96,8 @@ def begin(
   """
   is_jaco = isinstance(environment, jaco.JacoEnvironment)
   errors.check(is_jaco, f'demonstrator {style}', 'another task', 'jaco/stack')
+  repeat, expected = environment.action_repeat, '1: the script looks after every step'
+  errors.check(repeat == 1, 'action repeat', repeat, expected)
   ranges = STYLES[style]
   values = {name: rng.uniform(*ranges._asdict()[name]) for name in Style._fields[:-1]}
   drawn = Style[float](**values, grasp=ranges.grasp)

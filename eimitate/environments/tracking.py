@@ -24,7 +24,7 @@ class Demonstrated(NamedTuple):
 
   states, model_fields: as in `types.Demonstration`.
   shown: `[T + 1, O]`, or frames, as the environment observes them: the goals.
-  parts: by name `[T + 1, X]`, what the reward compares.
+  parts: by name `[T + 1, X]`, what the reward compares beside the frames.
   """
 
   states: np.ndarray
@@ -120,9 +120,8 @@ class Follow(_Wrapper):
     timestep = self._environment.step(action)
     self._step += 1
     features = split(self._environment, self._environment.features())
-    goal = {name: rows[self._step] for name, rows in self._demonstration.parts.items()}
-    if 'image' in goal:
-      features['image'] = as_image_part(timestep.observation)
+    features |= image_part(timestep.observation)
+    goal = compared(self._demonstration, self._step)
     parts, cutoff = self._rules.parts, self._rules.cutoff
     reward = tracking.reward(parts, features, goal)
     self._lost |= bool(tracking.lost(parts, cutoff, features, goal))
@@ -141,22 +140,14 @@ class Follow(_Wrapper):
 
 
 class Perform(_Wrapper):
-  """The task's own episodes, without a goal: zeros stand in its place, and the tracking reward's.
+  """The task's own episodes: zeros stand in the goal's place, and in the tracking reward's."""
 
-  They begin as the task's do or, with a curriculum, within the first steps of a demonstration.
-  """
-
-  def __init__(self, environment, demonstrations: Sequence[Demonstrated], curriculum: int = 0):
+  def __init__(self, environment):
     super().__init__(environment, (TASK, TRACKING))
-    self._demonstrations, self._curriculum = demonstrations, curriculum
 
   def reset(self) -> dm_env.TimeStep:
     """Begins an episode of the task."""
-    if not self._curriculum:
-      return self._without_goal(self._environment.reset())
-    demonstration = self._demonstrations[self._rng.integers(len(self._demonstrations))]
-    step = int(self._rng.integers(self._curriculum))
-    return self._without_goal(dm_env.restart(_restore(self._environment, demonstration, step)))
+    return self._without_goal(self._environment.reset())
 
   def step(self, action: np.ndarray) -> dm_env.TimeStep:
     """Acts."""
@@ -173,9 +164,55 @@ class Perform(_Wrapper):
     )
 
 
-def as_image_part(frame: np.ndarray) -> np.ndarray:
-  """Frames `[..., H, W, C]` uint8 as a part `[..., H x W x C]` in [0, 1]."""
-  return frame.reshape(*frame.shape[:-3], -1).astype(np.float32) / 255
+class Begin(dm_env.Environment):
+  """The task's own episodes, begun within the first steps of a demonstration: a curriculum."""
+
+  def __init__(self, environment, demonstrations: Sequence[Demonstrated], steps: int):
+    """Wraps an environment with `restore`; `steps` is more than 0."""
+    self._environment = environment
+    self._demonstrations, self._steps = demonstrations, steps
+    self.action_repeat = environment.action_repeat
+    self._rng = np.random.default_rng(0)
+
+  def seed(self, seed: int) -> None:
+    """Makes the next episode a function of `seed` alone."""
+    self._rng = np.random.default_rng(seed)
+    self._environment.seed(seed)
+
+  def reset(self) -> dm_env.TimeStep:
+    """Puts the simulator where a demonstration drawn anew is at one of these steps."""
+    demonstration = self._demonstrations[self._rng.integers(len(self._demonstrations))]
+    step = int(self._rng.integers(self._steps))
+    return dm_env.restart(_restore(self._environment, demonstration, step))
+
+  def step(self, action: np.ndarray) -> dm_env.TimeStep:
+    """Acts."""
+    return self._environment.step(action)
+
+  def observation_spec(self) -> specs.Array:
+    """The environment's."""
+    return self._environment.observation_spec()
+
+  def action_spec(self) -> specs.BoundedArray:
+    """The environment's."""
+    return self._environment.action_spec()
+
+
+def image_part(observation: np.ndarray) -> dict[str, np.ndarray]:
+  """Frames `[..., H, W, C]` uint8 as the part `image` `[..., H x W x C]` in [0, 1]; else none."""
+  if observation.dtype != np.uint8:
+    return {}
+  flat = observation.reshape(*observation.shape[:-3], -1)
+  return {'image': flat.astype(np.float32) / 255}
+
+
+def compared(demonstration: Demonstrated, step: int | slice = slice(None)) -> dict[str, np.ndarray]:
+  """All that the reward compares with a demonstration's `step`, or with each of them.
+
+  Frames become numbers only here: those of 500 demonstrations of 128 x 128 would take 30 GB.
+  """
+  rows = {name: part[step] for name, part in demonstration.parts.items()}
+  return rows | image_part(demonstration.shown[step])
 
 
 def demonstrated(environment, demonstration: types.Demonstration) -> Demonstrated:
@@ -194,7 +231,7 @@ def demonstrated(environment, demonstration: types.Demonstration) -> Demonstrate
   for state in demonstration.states:
     environment.restore(state, demonstration.model_fields)
     features.append(environment.features())
-  parts = split(environment, np.stack(features)) | {'image': as_image_part(shown)}
+  parts = split(environment, np.stack(features))
   return Demonstrated(demonstration.states, demonstration.model_fields, shown, parts)
 
 

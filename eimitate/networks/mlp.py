@@ -6,6 +6,7 @@ from flax import linen as nn
 import jax
 import jax.numpy as jnp
 
+from eimitate import errors
 from eimitate.networks import initialisers
 
 ACTIVATIONS: dict[str, Callable[[jax.Array], jax.Array]] = {
@@ -46,6 +47,13 @@ class MLP(nn.Module):
       zeros = nn.initializers.zeros_init()
       return nn.Dense(self.output, kernel_init=zeros, bias_init=zeros)(x)
     return _dense(self.output, x.shape[-1])(x)
+
+
+def check_sizes(field: str, sizes: Sequence[int], least: int = 0) -> None:
+  """Raises `InputError` unless `sizes` are those of at least so many hidden layers."""
+  good = len(sizes) >= least and all(isinstance(size, int) and size > 0 for size in sizes)
+  expected = f'whole numbers above 0, at least {least} of them'
+  errors.check(good, field, sizes, expected)
 
 
 def _dense(size: int, fan_in: int) -> nn.Dense:

@@ -9,7 +9,7 @@ beta1 + beta2 = 17 a step exceeds the critic's support. So every squared distanc
 part's `scale`, and the sum by the weights' own: a reward of at most 1.
 """
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping
 from typing import NamedTuple
 
 import jax
@@ -67,24 +67,44 @@ def lost(
   return too_far
 
 
-def scales(width: float, shown: Sequence[Observation]) -> dict[str, float]:
+def scales(width: float, shown: Iterable[Observation]) -> dict[str, float]:
   """Sigma of every part: `width` of its total variance over the demonstrations.
 
   An error of a tenth of a part's spread then costs as much whatever the part's units.
 
   Args:
     width: 0.1 means that a root mean squared error of a tenth of the variance leaves 1/e.
-    shown: of each demonstration the parts, `[T, X]`.
+    shown: of each demonstration the parts, `[T, X]`; looked at one after another.
 
   Returns:
     By name; 1 for a part that never moves.
   """
-  found = {}
-  for name in shown[0]:
-    rows = np.concatenate([parts[name] for parts in shown]).astype(np.float64)
-    total = float(rows.var(0).sum())
-    found[name] = width * total if total > 0 else 1.0
-  return found
+  spreads: dict[str, _Spread] = {}
+  for parts in shown:
+    for name, rows in parts.items():
+      here = _spread(rows)
+      spreads[name] = _joined(spreads[name], here) if name in spreads else here
+  totals = {name: float(spread.squares.sum() / spread.count) for name, spread in spreads.items()}
+  return {name: width * total if total > 0 else 1.0 for name, total in totals.items()}
+
+
+class _Spread(NamedTuple):
+  """How many rows, their mean `[X]`, and the sum of squares `[X]` of what they are from it."""
+
+  count: int
+  mean: np.ndarray
+  squares: np.ndarray
+
+
+def _spread(rows):
+  mean = rows.mean(0, dtype=np.float64)
+  return _Spread(len(rows), mean, np.square(rows - mean).sum(0))
+
+
+def _joined(a, b):
+  count, apart = a.count + b.count, b.mean - a.mean
+  mean = a.mean + apart * b.count / count
+  return _Spread(count, mean, a.squares + b.squares + apart**2 * a.count * b.count / count)
 
 
 def _squared_distance(a: Array, b: Array) -> Array:

@@ -27,8 +27,8 @@ class Config(d4pg.Config, runs.Config):
   """Flat, so that --config.n_step and --config.agent_steps need no prefix."""
 
 
-def make_config(task: str = '', preset: str = 'state') -> Config:
-  """The defaults for an expert on a task, from state or from frames.
+def make_config(task: str = '', preset: str = 'state', action_repeat: int = 0) -> Config:
+  """The defaults for an expert on a task, from state or from frames, at the task's action repeat.
 
   Raises:
     InputError: on an unknown preset.
@@ -55,8 +55,8 @@ def make_config(task: str = '', preset: str = 'state') -> Config:
     settings |= FROM_FRAMES | {'batch_size': 64, 'learning_rate': 1e-4, 'n_step': 5}
   if task:
     # The mean reward of an environment step: at most 1, so that returns fit the critic's support.
-    settings['reward_scale'] = 1 / environments.resolve_action_repeat(
-      task, 0, frame_size=settings.get('frame_size', 0)
-    )
-    settings['target_return'] = environments.expert_return(task)
+    size = settings.get('frame_size', 0)
+    repeat = environments.resolve_action_repeat(task, action_repeat, frame_size=size)
+    settings['reward_scale'] = 1 / repeat
+    settings['target_return'] = environments.expert_return(task, size)
   return configuration.override(Config(), settings)

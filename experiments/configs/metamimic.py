@@ -32,7 +32,10 @@ _FROM_FRAMES = d4pg.FROM_FRAMES | {
 }
 
 
-def make_config(task: str = '', preset: str = 'state') -> Config:
+_BODY = ('arm_angles', 'arm_velocities', 'finger_angles', 'finger_velocities')
+
+
+def make_config(task: str = '', preset: str = 'state', action_repeat: int = 0) -> Config:
   """The defaults for a task: from features a small benchmark's, on one core; or from frames.
 
   Raises:
@@ -72,9 +75,12 @@ def make_config(task: str = '', preset: str = 'state') -> Config:
       settings |= {f'{learner}.{name}': value for name, value in small.items()}
   if task == 'jaco/stack':
     settings['tracking.farthest'] = 'hand_to_block=0.01'  # Appendix C.2.
+    # Table 1 weighs the image by 15 and the body by 2: joints, not blocks.
+    weights = dict.fromkeys(_BODY, 2 / len(_BODY)) | ({'image': 15} if preset == 'image' else {})
+    settings['tracking.parts'] = ','.join(f'{name}={weight:g}' for name, weight in weights.items())
   if task:
     # The mean reward of an environment step: at most 1, so that returns fit the critic's support.
-    settings['task.reward_scale'] = 1 / environments.resolve_action_repeat(
-      task, 0, frame_size=settings.get('frame_size', 0)
-    )
+    size = settings.get('frame_size', 0)
+    repeat = environments.resolve_action_repeat(task, action_repeat, frame_size=size)
+    settings['task.reward_scale'] = 1 / repeat
   return configuration.override(Config(), settings)

@@ -37,5 +37,7 @@ def test_clones():
 def test_bad_settings():
   with pytest.raises(ValueError, match='config.learning_rate: found 0'):
     _bc.make_agent(_bc.Config(learning_rate=0.0), _SPEC)
+  with pytest.raises(ValueError, match=r'config.policy: found \(-5,\)'):
+    _bc.make_agent(_bc.Config(policy=(-5,)), _SPEC)
   with pytest.raises(ValueError, match='observation_mean, observation_scale'):
     _bc.make_agent(_bc.Config(), types.EnvironmentSpec(3, 1))

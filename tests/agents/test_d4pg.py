@@ -1,3 +1,5 @@
+import re
+
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -146,12 +148,14 @@ def test_noise_is_the_temperature():
     ({'num_atoms': 1}, 'config.num_atoms: found 1'),
     ({'highest_value': -1.0}, 'config.highest_value: found -1.0'),
     ({'policy': ()}, 'config.policy'),
+    ({'critic': (16, 0)}, 'config.critic: found (16, 0)'),
+    ({'policy': (12.5,)}, 'config.policy: found (12.5,), expected whole numbers'),
     ({'sampling': 'greedy'}, "config.sampling: found 'greedy', expected uniform or"),
     ({'priority_exponent': 2.0}, 'config.priority_exponent: found 2.0'),
   ],
 )
 def test_bad_settings(overrides, message):
-  with pytest.raises(ValueError, match=message.replace('(', r'\(')):
+  with pytest.raises(ValueError, match=re.escape(message)):
     _d4pg.make_agent(small(**overrides), _SPEC)
 
 

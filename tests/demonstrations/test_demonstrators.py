@@ -1,3 +1,4 @@
+from dm_control.rl import control
 import numpy as np
 import pytest
 
@@ -40,6 +41,29 @@ def test_recorded_episodes_replay_and_differ():
   fresh = environments.make_environment('reacher/easy', 4)
   for episode in episodes:
     assert max(verification._verify_episode(fresh, episode)) == 0
+
+
+def test_an_episode_whose_physics_diverges_is_left_out(monkeypatch):
+  environment = environments.make_environment('reacher/easy', 4)
+  step, taken = environment.step, []
+
+  def diverge_once(action):
+    taken.append(action)
+    if len(taken) == 2:
+      raise control.PhysicsError('mjWARN_BADQACC')
+    return step(action)
+
+  monkeypatch.setattr(environment, 'step', diverge_once)
+  short = demonstrators.Demonstrator(demonstrators.smooth, 3)
+  attempts = recording.attempts(short, environment, 0)
+  episodes, begun = recording.successes(short, attempts, 2)
+  assert begun == 3 and [len(episode.trajectory.actions) for episode in episodes] == [3, 3]
+
+
+def test_the_scripted_arm_looks_after_every_step():
+  environment = environments.make_environment('jaco/stack', 2)
+  with pytest.raises(errors.InputError, match='action repeat: found 2, expected 1'):
+    recording.record(demonstrators.DEMONSTRATORS['direct'], environment, 1, seed=0)
 
 
 def test_only_successes_are_kept():

@@ -114,12 +114,13 @@ def test_one_reward_alone(recorded):
 def test_performing_the_task_shows_no_goal(recorded):
   environment = environments.make_environment(_TASK, 4)
   demonstrated = [tracking.demonstrated(environment, episode) for episode in recorded]
-  trajectory = _collect(tracking.Perform(environment, demonstrated), np.zeros((250, 2)), seed=4)
+  trajectory = _collect(tracking.Perform(environment), np.zeros((250, 2)), seed=4)
   plain = _collect(environments.make_environment(_TASK, 4), np.zeros((250, 2)), seed=4)
   np.testing.assert_array_equal(trajectory.observations[:, :8], plain.observations)
   np.testing.assert_array_equal(trajectory.observations[:, 8:], 0)
   np.testing.assert_array_equal(trajectory.rewards[:, 0], plain.rewards)
   assert trajectory.task_return == plain.task_return
-  begun = _collect(tracking.Perform(environment, demonstrated, 3), np.zeros((250, 2)), seed=4)
+  begin = tracking.Begin(environment, demonstrated, 3)
+  begun = _collect(tracking.Perform(begin), np.zeros((250, 2)), seed=4)
   own = _drawn(begun, recorded).trajectory.observations
   assert (own[:3] == begun.observations[0, :8]).all(1).any()

@@ -37,6 +37,16 @@ def test_empty_places_are_never_drawn():
   np.testing.assert_allclose(drawn.likelihood, 1, rtol=1e-6)
 
 
+def test_nothing_is_drawn_where_a_parallel_sum_still_rises():
+  """The highest uniforms, at every fill of a block."""
+  near = 1 - 2.0 ** -np.arange(24, 17, -1)
+  weights = np.random.default_rng(0).uniform(0.1, 1, (1023, 1024)).astype(np.float32)
+  weights *= np.arange(1024)[None] < np.arange(1, 1024)[:, None]
+  draw = jax.jit(jax.vmap(jax.vmap(prioritised._draw, (0, None)), (None, 0)))
+  drawn = np.asarray(draw(jnp.asarray(near, jnp.float32), jnp.asarray(weights)))
+  assert (np.take_along_axis(weights, drawn, 1) > 0).all()
+
+
 def test_small_priorities_among_a_million_are_not_lost():
   """After half a million of 10.0 one running float32 sum moves in steps of 0.5: not by 0.05."""
   capacity, half, draws = 1 << 20, 1 << 19, 1 << 14

@@ -3,6 +3,7 @@
 import dataclasses
 
 from eimitate import errors
+from eimitate.networks import mlp
 
 
 @dataclasses.dataclass(frozen=True)
@@ -45,5 +46,6 @@ def validate(config: Config) -> None:
   for field in ('batch_size', 'learning_rate'):
     value = getattr(config, field)
     errors.check(value > 0, f'config.{field}', value, 'more than 0')
+  mlp.check_sizes('config.policy', config.policy)
   decay = config.weight_decay
   errors.check(decay >= 0, 'config.weight_decay', decay, '0 or more')

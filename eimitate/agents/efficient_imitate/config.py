@@ -207,6 +207,16 @@ _CHOICES = {
   'networks.dynamics_activation': ('identity', 'relu'),
   'networks.projector_activation': tuple(mlp.ACTIVATIONS),
 }
+_LAYERS = (
+  'representation',
+  'dynamics',
+  'value',
+  'policy',
+  'discriminator',
+  'encoder',
+  'projector',
+  'predictor',
+)
 _POSITIVE = (
   'batch_size',
   'unroll_steps',
@@ -226,6 +236,8 @@ def validate(config: Config) -> None:
   for field in _POSITIVE:
     value = _get(config, field)
     errors.check(value > 0, f'config.{field}', value, 'more than 0')
+  for field in _LAYERS:
+    mlp.check_sizes(f'config.networks.{field}', getattr(config.networks, field))
   for field in ('shift', 'intensity'):
     value = getattr(config, field)
     errors.check(value >= 0, f'config.{field}', value, '0 or more')
