@@ -98,7 +98,7 @@ def test_of_a_whole_agent():
   # The same searches, with a target network that is still the same.
   networks = _ei.make_networks(config.networks, _SPEC)
   model = learner_lib.make_model(config, networks)
-  sample_key = jax.random.split(batch[0], 4)[0]
+  sample_key = jax.random.split(jax.random.split(batch[0])[0])[0]
   windows = episodes.sample(batch[1], sample_key, 4, config.unroll_steps)
   value = model.value(state.params, networks.represent(state.params, windows.observations))
   improvement = float(metrics['search/value'] - value.mean())

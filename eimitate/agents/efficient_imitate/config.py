@@ -40,6 +40,7 @@ class Config:
   reanalyse_noise, evaluation_noise: root noise in the learner's searches and in evaluation.
   shift, intensity: augmentation of the learner's frames: pixels that they are moved by at most, and
     spread of the factor that they are multiplied by; 0 for none.
+  augment: `frames` are each moved and scaled by themselves, or all of a window alike (`windows`).
   """
 
   reward: str = 'adversarial'
@@ -52,6 +53,7 @@ class Config:
   evaluation_noise: bool = False
   shift: int = 4
   intensity: float = 0.05
+  augment: str = 'frames'
   search: SearchConfig = SearchConfig()
   networks: NetworksConfig = NetworksConfig()
   loss: LossConfig = LossConfig()
@@ -144,6 +146,8 @@ def tuned(frames: bool = False) -> Config:
     'networks.representation': (),
     'networks.value_limit': config.networks.value_limit,
     'loss.consistency_space': 'projection',
+    # What moves by a pixel a step is told from what stands still only where frames move alike.
+    'augment': 'windows',
     'optimiser.learning_rate': config.optimiser.learning_rate,
   }
   return configuration.override(config, _FRAMES | kept)
@@ -195,6 +199,7 @@ def _tuned() -> Config:
 
 _CHOICES = {
   'reward': ('adversarial', 'tracking', 'environment'),
+  'augment': ('frames', 'windows'),
   'search.acting_kind': ('', 'mctx', 'node_list', 'gumbel', 'cem'),
   'loss.penalty_scale': ('none', 'spread'),
   'loss.penalty_expert': ('pairs', 'one_row'),

@@ -160,32 +160,43 @@ def make_targets(
 
 
 def augment(config: config_lib.Config, rng_key: chex.PRNGKey, frames: jax.Array) -> jax.Array:
-  """Prepared frames `[M, T, H, W, C]`, each moved and scaled (Table 2)."""
+  """Prepared frames `[M, T, H, W, C]`, moved and scaled at random (Table 2)."""
   shift_key, intensity_key = jax.random.split(rng_key)
-  flat = frames.reshape((-1,) + frames.shape[2:])
+  steps, channels = frames.shape[1], frames.shape[-1]
+  if config.augment == 'windows':  # As if all of its steps were one image.
+    images = jnp.moveaxis(frames, 1, -2)
+    images = images.reshape(images.shape[:-2] + (steps * channels,))
+  else:
+    images = frames.reshape((-1,) + frames.shape[2:])
   if config.shift:
-    flat = augmentation.random_shift(shift_key, flat, config.shift)
+    images = augmentation.random_shift(shift_key, images, config.shift)
   if config.intensity:
-    flat = augmentation.random_intensity(intensity_key, flat, config.intensity)
-  return flat.reshape(frames.shape)
+    images = augmentation.random_intensity(intensity_key, images, config.intensity)
+  if config.augment == 'windows':
+    return jnp.moveaxis(images.reshape(images.shape[:-1] + (steps, channels)), -2, 1)
+  return images.reshape(frames.shape)
 
 
-def _make_batch(
-  config, networks, search, stack, half, state, target_params, rng_key, replay, demonstrations
-):
-  """What `losses` take beside parameters, from `half` windows of either kind; search metrics."""
-  agent_key, expert_key, search_key, loss_key = jax.random.split(rng_key, 4)
-  agent = episodes.sample(replay, agent_key, half, config.unroll_steps, stack)
-  expert = episodes.sample(demonstrations, expert_key, half, config.unroll_steps, stack)
+def _sample(config, stack, half, rng_key, replay, demonstrations):
+  """`half` windows of the agent's and as many of the demonstrations."""
+  agent_key, expert_key = jax.random.split(rng_key)
+  return (
+    episodes.sample(replay, agent_key, half, config.unroll_steps, stack),
+    episodes.sample(demonstrations, expert_key, half, config.unroll_steps, stack),
+  )
+
+
+def _make_batch(config, networks, search, state, target_params, rng_key, agent, expert):
+  """What `losses` take beside parameters, from windows of either kind; search metrics."""
+  search_key, loss_key, *augment_keys = jax.random.split(rng_key, 4)
   # Targets are of what was seen; what learns them sees it augmented.
   targets, metrics = make_targets(
     config, networks, search, state.params, target_params, search_key, agent, expert
   )
   if agent.observations.dtype == jnp.uint8:
-    keys = jax.random.split(jax.random.fold_in(rng_key, 4))
     agent, expert = (
       window._replace(observations=augment(config, key, networks.prepare(window.observations)))
-      for key, window in zip(keys, (agent, expert))
+      for key, window in zip(augment_keys, (agent, expert))
     )
   batch = {
     'target_params': target_params,
@@ -207,10 +218,12 @@ def _update(
   """One gradient step; see `types.Agent.update`."""
   # Devices differ only in what they sample, search and mix.
   rng_key, devices = learning.share(rng_key, axis_name)
+  sample_key, batch_key = jax.random.split(rng_key)
   half = config.batch_size // 2 // devices
+  windows = _sample(config, stack, half, sample_key, replay, demonstrations)
   target_params = learning.current_target(state, config.target_update_interval)
   batch, search_metrics = _make_batch(
-    config, networks, search, stack, half, state, target_params, rng_key, replay, demonstrations
+    config, networks, search, state, target_params, batch_key, *windows
   )
   bc_on = (state.updates % config.loss.bc_interval == 0).astype(jnp.float32)
   loss = functools.partial(losses.total_loss, **batch, bc_on=bc_on, axis_name=axis_name)
@@ -223,10 +236,11 @@ def _update(
 def _diagnose(config, networks, search, stack, state, rng_key, replay, demonstrations, evaluated):
   """On a fresh batch and the evaluation's episodes; see `types.Agent.diagnose`."""
   half, target_params = config.batch_size // 2, state.target_params
+  sample_key, batch_key = jax.random.split(rng_key)
+  agent, expert = _sample(config, stack, half, sample_key, replay, demonstrations)
   batch, search_metrics = _make_batch(
-    config, networks, search, stack, half, state, target_params, rng_key, replay, demonstrations
+    config, networks, search, state, target_params, batch_key, agent, expert
   )
-  agent, expert = batch['agent'], batch['expert']
   terms = lambda params: losses.weighted_terms(params, **batch, bc_on=jnp.float32(1))[0]
   model, params = make_model(config, networks), state.params
   latents = networks.represent(target_params, agent.observations)
