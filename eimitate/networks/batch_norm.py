@@ -29,8 +29,9 @@ class BatchNormMLP(nn.Module):
   axis_name: str | None = None
 
   @nn.compact
-  def __call__(self, x: jax.Array) -> jax.Array:
-    """Maps `[..., I]` to `[..., output]`; all leading dimensions are the batch."""
+  def __call__(self, x: jax.Array, mask: jax.Array | None = None) -> jax.Array:
+    """Maps `[..., I]` to `[..., output]`; the batch are the rows of `mask` `[...]`, or all."""
+    counted = None if mask is None else mask[..., None]
     for i, size in enumerate((*self.hidden, self.output)):
       last = i == len(self.hidden)
       x = nn.Dense(
@@ -41,6 +42,8 @@ class BatchNormMLP(nn.Module):
       if not last or self.normalise_output:
         # While parameters are made there is no axis.
         axis_name = None if self.is_initializing() else self.axis_name
-        x = nn.BatchNorm(use_running_average=False, momentum=0.9, axis_name=axis_name)(x)
+        x = nn.BatchNorm(use_running_average=False, momentum=0.9, axis_name=axis_name)(
+          x, mask=counted
+        )
       x = x if last else mlp.ACTIVATIONS[self.activation](x)
     return x

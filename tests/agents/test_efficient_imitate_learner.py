@@ -1,5 +1,6 @@
 import dataclasses
 
+import chex
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -331,7 +332,7 @@ def test_batch_norm_is_over_all_devices(count):
   alone = networks.compare(params, *latents)
   shards = latents.reshape(2, count, 8 // count, 3, 8).swapaxes(0, 1)
   mapped = jax.pmap(
-    lambda pair: networks.compare(params, *pair, 'devices'), 'devices',
+    lambda pair: networks.compare(params, *pair, axis_name='devices'), 'devices',
     devices=jax.local_devices()[:count],
   )(shards)  # fmt: skip
   np.testing.assert_allclose(
@@ -359,6 +360,17 @@ def test_batch_norm_by_hand():
   averages = compared.statistics['statistics']['projector']['BatchNorm_0']
   np.testing.assert_allclose(averages['mean'], 0.19 * seen.mean(0), rtol=1e-3, atol=1e-5)
   np.testing.assert_allclose(averages['var'], 0.81 + 0.19 * seen.var(0), rtol=1e-3)
+
+
+def test_batch_norm_leaves_out_what_is_past_an_end():
+  networks = _ei.make_networks(small_image().networks, _FRAMES)
+  params = networks.init(jax.random.key(0))
+  latents = jax.random.normal(jax.random.key(1), (6, 3, 8))
+  mask = jnp.ones((6, 3), bool).at[4:].set(False)
+  compare = lambda latents, mask: networks.compare(params, latents, latents, mask)
+  some, alone = compare(latents.at[4:].mul(9), mask), compare(latents[:4], mask[:4])
+  np.testing.assert_allclose(some.target[:4], alone.target, rtol=1e-4, atol=1e-5)
+  chex.assert_trees_all_close(some.statistics, alone.statistics, rtol=1e-4)
 
 
 @pytest.mark.parametrize(

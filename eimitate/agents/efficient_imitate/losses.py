@@ -144,7 +144,9 @@ def weighted_terms(
   if config.consistency_space == 'latent':
     consistency_term = unexplained
   else:
-    prediction, target, statistics = networks.compare(params, latents[:, 1:], following, axis_name)
+    prediction, target, statistics = networks.compare(
+      params, latents[:, 1:], following, seen > 0, axis_name
+    )
     consistency_term = consistency_loss(prediction, target)
 
   terms = reward_terms | {

@@ -73,8 +73,9 @@ class Networks(NamedTuple):
   value_logits: `(params, latent) -> [..., bins]`.
   policy, bc_policy: `(params, latent) -> SquashedNormal` with fields `[..., A]`.
   discriminate: `(params, latent, action) -> logit [...]`, positive for the expert.
-  compare: `(params, latent, following, axis_name=None) -> Comparison` of predicted latents with
-    represented ones, both `[..., L]`.
+  compare: `(params, latent, following, mask=None, axis_name=None) -> Comparison` of predicted
+    latents with represented ones, both `[..., L]`; rows out of `mask` `[...]` bool are no part of
+    a batch normalisation.
   """
 
   init: Callable[[chex.PRNGKey], types.Params]
@@ -162,12 +163,13 @@ def make_networks(config: NetworksConfig, spec: types.EnvironmentSpec) -> Networ
     output = latent + output if config.residual_dynamics else output
     return jax.nn.relu(output) if config.dynamics_activation == 'relu' else output
 
-  def compare(params, latent, following, axis_name=None):
+  def compare(params, latent, following, mask=None, axis_name=None):
     statistics = dict(params.get('statistics', {}))
 
     def normalised(name, module, x):
       variables = {'params': params[name], 'batch_stats': statistics.get(name, {})}
-      output, changed = module.apply(variables, x, mutable=['batch_stats'])
+      counted = {'mask': mask} if config.batch_norm else {}
+      output, changed = module.apply(variables, x, **counted, mutable=['batch_stats'])
       statistics.update({name: changed['batch_stats']} if config.batch_norm else {})
       return output
 
