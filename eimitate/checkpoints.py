@@ -13,6 +13,7 @@ import json
 import logging
 import os
 import pathlib
+import shutil
 from typing import Any
 
 import jax
@@ -22,6 +23,8 @@ from orbax import checkpoint as ocp
 from eimitate import errors
 
 _FOLDER = 'checkpoints'
+# What a step is called while another one of its number is written.
+_REPLACED = '.replaced'
 _ARRAYS, _JSON = ('params', 'learner', 'replay'), ('meta', 'config')
 
 
@@ -39,8 +42,10 @@ class Checkpoints:
     """
     self._keep = keep
     self._last: int | None = None
-    folder = pathlib.Path(workdir).absolute() / _FOLDER
+    self._folder = folder = pathlib.Path(workdir).absolute() / _FOLDER
     folder.mkdir(parents=True, exist_ok=True)
+    if not reading:
+      _put_back(folder)
     self._manager = ocp.CheckpointManager(
       folder,
       options=ocp.CheckpointManagerOptions(
@@ -81,18 +86,32 @@ class Checkpoints:
       value: how good the step is, if that is known.
 
     Raises:
-      OSError: if this or the save before failed.
+      OSError: if this or the save before failed; a step that was to be replaced is still there.
     """
-    if step in self._manager.all_steps():
-      self._manager.delete(step)
-    self._values[step] = value
+    replaced = step in self._manager.all_steps()
+    if replaced:
+      with self._writing(step):
+        self._manager.wait_until_finished()
+      os.rename(self._folder / str(step), self._folder / f'{step}{_REPLACED}')
+      self._manager.reload()
     digest = {'value': value} | {name: _digest_arrays(arrays[name]) for name in _ARRAYS}
     digest |= {name: _digest_text(texts[name]) for name in _JSON}
     items = {name: ocp.args.StandardSave(arrays[name]) for name in _ARRAYS}
     items |= {name: ocp.args.JsonSave(texts[name]) for name in _JSON}
     items['digest'] = ocp.args.JsonSave(digest)
-    with self._writing(step):
-      self._manager.save(step, args=ocp.args.Composite(**items), force=True)
+    before, self._values[step] = self._values.get(step), value
+    try:
+      with self._writing(step):
+        self._manager.save(step, args=ocp.args.Composite(**items), force=True)
+        if replaced:
+          self._manager.wait_until_finished()
+    except OSError:
+      self._values[step] = before
+      raise
+    finally:
+      if replaced:
+        _put_back(self._folder)
+        self._manager.reload()
 
   def restore(self, step: int, like: Callable[[Any], Mapping[str, Any]]) -> dict[str, Any]:
     """Restores the JSON items and some array items.
@@ -171,6 +190,16 @@ class Checkpoints:
     self._last = step
 
 
+def _put_back(folder):
+  """Steps that were to be replaced go, or come back where nothing took their place."""
+  for old in folder.glob(f'*{_REPLACED}'):
+    new = folder / old.name.removesuffix(_REPLACED)
+    if new.exists():
+      shutil.rmtree(old)
+    else:
+      os.rename(old, new)
+
+
 def exist(workdir: str | os.PathLike) -> bool:
   """Whether a work directory has any checkpoint."""
   folder = pathlib.Path(workdir) / _FOLDER
@@ -210,10 +239,20 @@ def open_existing(path: str | os.PathLike, best: bool = False) -> tuple[Checkpoi
 def _digest_arrays(tree) -> str:
   digest = hashlib.sha256()
   for path, leaf in jax.tree_util.tree_leaves_with_path(tree):
-    array = np.asarray(leaf)
-    digest.update(f'{jax.tree_util.keystr(path)} {array.dtype} {array.shape}'.encode())
-    digest.update(np.ascontiguousarray(array).tobytes())
+    digest.update(f'{jax.tree_util.keystr(path)} {leaf.dtype} {leaf.shape}'.encode())
+    for piece in _pieces(leaf):
+      digest.update(np.ascontiguousarray(piece).reshape(-1).view(np.uint8).data)
   return digest.hexdigest()
+
+
+def _pieces(leaf):
+  """An array, in order, from where it lies: one that several devices share would be copied."""
+  shards = [] if isinstance(leaf, np.ndarray) else leaf.addressable_shards
+  whole = lambda place, size: place.indices(size) == (0, size, 1)
+  rows_alone = all(all(map(whole, x.index[1:], leaf.shape[1:])) for x in shards)
+  if len(shards) < 2 or leaf.sharding.is_fully_replicated or not rows_alone:
+    return [np.asarray(leaf)]
+  return [np.asarray(x.data) for x in sorted(shards, key=lambda x: x.index[0].start or 0)]
 
 
 def _digest_text(value) -> str:

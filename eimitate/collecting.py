@@ -24,12 +24,14 @@ from eimitate.replay import episodes
 class Round(NamedTuple):
   """What was collected.
 
-  agent_steps, episodes: how many; mean_return: the task's, per episode that was recorded.
+  agent_steps: how many. episodes, stored: begun, and how many of them were recorded.
+  mean_return: the task's, per episode that was recorded.
   failures: by what raised, how many episodes ended because their environment failed.
   """
 
   agent_steps: int
   episodes: int
+  stored: int
   mean_return: float
   failures: Mapping[str, int]
 
@@ -69,17 +71,20 @@ def make_collect(
 
   def collect(state, rng_key, temperature):
     params = parallel.first_copy(agent.params(state.learner))
-    first = state.counters['episodes']
+    first, stored = state.counters['episodes'], state.counters['stored']
     seeds = [_episode_seed(run.seed, first + i) for i in range(count)]
     trajectories, failures = processes.on_leader(lambda: act(params, rng_key, temperature, seeds))
     recorded = [trajectory for trajectory in trajectories if trajectory]
+    if not recorded:
+      raise RuntimeError(f'every environment failed before a step: {dict(failures)}')
     done = Round(
       agent_steps=sum(len(trajectory.actions) for trajectory in recorded),
       episodes=count,
+      stored=len(recorded),
       mean_return=float(np.mean([trajectory.task_return for trajectory in recorded])),
       failures=failures,
     )
-    return state._replace(replay=push(state.replay, trajectories, first)), done
+    return state._replace(replay=push(state.replay, recorded, stored)), done
 
   return collect
 
@@ -124,6 +129,7 @@ def _on_device(agent, inputs, placement, once) -> Collect:
     done = Round(
       agent_steps=int(totals['agent_steps']),
       episodes=count,
+      stored=count,
       mean_return=float(totals['returns']) / count,
       failures={'not_finite': failed} if failed else {},
     )
@@ -138,8 +144,6 @@ def _make_push(agent, placement, rows_most, once) -> Callable[..., Any]:
 
   def push(replay, trajectories, first):
     for number, trajectory in enumerate(trajectories, first):
-      if trajectory is None:
-        continue
       rows = episodes.to_rows(trajectory)
       length = len(rows.reward)
       errors.check(

@@ -87,9 +87,7 @@ def load(run: runs.Run) -> Inputs:
   if run.agent_config.needs_statistics:
     spec = dataset_lib.with_statistics(dataset, spec)
   recorded = max(len(episode.trajectory.actions) for episode in dataset.episodes)
-  if isinstance(environments, environments_lib.OnDevice):
-    recorded = environments.longest_episode
-  longest = config.replay.longest or recorded
+  longest = config.replay.longest or max(recorded, _first(environments).longest_episode)
   if spec.frame:
     expected = f'at most the {longest + 1} frames of an episode'
     errors.check(config.stack <= longest + 1, 'config.stack', config.stack, expected)

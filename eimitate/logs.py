@@ -2,6 +2,7 @@
 
 from collections.abc import Mapping
 import json
+import logging
 import os
 import pathlib
 
@@ -18,13 +19,27 @@ class Logger:
   Every line has all of `COUNTERS`.
   """
 
-  def __init__(self, workdir: str | os.PathLike, total_agent_steps: int, metrics_bytes: int = 0):
-    """Opens the files; lines past `metrics_bytes` belong to no checkpoint and are dropped."""
+  def __init__(
+    self,
+    workdir: str | os.PathLike,
+    total_agent_steps: int,
+    metrics_bytes: int = 0,
+    agent_steps: int = 0,
+  ):
+    """Opens the files of a run that goes on from a checkpoint, or of a new one.
+
+    Lines past `metrics_bytes`, and events past `agent_steps`, belong to no checkpoint: they are
+    dropped.
+    """
     folder = pathlib.Path(workdir)
     self._metrics = open(folder / 'metrics.jsonl', 'ab')
-    self._metrics.truncate(metrics_bytes)
+    size = self._metrics.seek(0, os.SEEK_END)
+    if size < metrics_bytes:
+      logging.warning('metrics.jsonl has %d bytes of %d: lines are missing', size, metrics_bytes)
+    self._metrics.truncate(min(size, metrics_bytes))
     self._timing = open(folder / 'timing.jsonl', 'ab')
-    self._events = tensorboardX.SummaryWriter(str(folder / 'tensorboard'))
+    later = agent_steps + 1 if agent_steps else None
+    self._events = tensorboardX.SummaryWriter(str(folder / 'tensorboard'), purge_step=later)
     self._bar = tqdm.tqdm(total=total_agent_steps, unit=' agent steps', dynamic_ncols=True)
     self._postfix = {}
 

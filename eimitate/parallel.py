@@ -37,12 +37,13 @@ def prepare_cpu_devices(requested: int = 0) -> None:
     pass
 
 
-def choose_devices(requested: int, rows: int) -> list[jax.Device]:
+def choose_devices(requested: int, rows: int, most: int = _MOST_DEVICES) -> list[jax.Device]:
   """The devices to learn on, as many of each process.
 
   Args:
     requested: a number, or 0 for the largest one up to 4 per process that divides `rows`.
     rows: of the batch, that devices share evenly.
+    most: as many as there is use for, where the number is not given.
 
   Raises:
     InputError: if there are not that many devices, or they do not divide the rows.
@@ -53,7 +54,8 @@ def choose_devices(requested: int, rows: int) -> list[jax.Device]:
   each = min(map(len, available))
   if not requested:
     per_process = range(1, min(each, _MOST_DEVICES) + 1)
-    requested = max((processes * n for n in per_process if rows % (processes * n) == 0), default=0)
+    fits = lambda count: rows % count == 0 and count <= max(most, processes)
+    requested = max(filter(fits, (processes * n for n in per_process)), default=0)
     expected = f'a divisor of {rows}, the rows to share'
     errors.check(requested > 0, 'config.parallel.num_processes', processes, expected)
   field = 'config.parallel.devices'
@@ -84,6 +86,9 @@ def free_bytes(devices: Sequence[jax.Device]) -> float:
   # CPU devices share the machine's, of which a container may have been given a part.
   container = _read_number('/sys/fs/cgroup/memory.max')
   container -= _read_number('/sys/fs/cgroup/memory.current', missing=0.0)
+  # Files that were read or written lately count as used, and give way.
+  for cached in ('inactive_file', 'active_file'):
+    container += _read_number('/sys/fs/cgroup/memory.stat', cached, missing=0.0)
   machine = 1024 * _read_number('/proc/meminfo', 'MemAvailable:')
   return min(machine, container) / len(devices)
 

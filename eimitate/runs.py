@@ -244,7 +244,9 @@ def claim(workdir: pathlib.Path, description: Mapping[str, Any]) -> None:
     expected = 'the same settings to resume, or another --workdir'
     errors.check(not different, 'workdir', f'{workdir} with {"; ".join(different)}', expected)
     return
-  used = workdir.is_dir() and any(workdir.iterdir())
+  # A start that was killed leaves the half-written one.
+  names = {path.name for path in workdir.iterdir()} if workdir.is_dir() else set()
+  used = bool(names - {'config.json.partial'})
   errors.check(not used, 'workdir', f'{workdir} with files but no config.json', 'an empty one')
   workdir.mkdir(parents=True, exist_ok=True)
   partial = workdir / 'config.json.partial'

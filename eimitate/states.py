@@ -25,8 +25,9 @@ class State(NamedTuple):
 
   learner: the agent's state, replicated. replay: the agent's, `[D, ...]`, one shard per device.
   rng_key: split once per use.
-  counters: on the host: `logs.COUNTERS`; `episodes`; `reached`, the number of evaluations in a row
-    that reached the target return; `round_start`, the agent steps before this round.
+  counters: on the host: `logs.COUNTERS`; `episodes`, begun, and `stored`, in the replay; `reached`,
+    the number of evaluations in a row that reached the target return; `evaluated`, the updates
+    before the last one; `round_start`, the agent steps before this round.
   pending: the metrics of this round's calls so far, as floats.
   result: the last evaluation's.
   """
@@ -52,7 +53,8 @@ def init(
 ) -> State:
   """A new run's state: an empty `replay` on every device, and `params` where some are given."""
   rng_key, init_key = jax.random.split(jax.random.key(run.seed))
-  counters = dict.fromkeys((*logs.COUNTERS, 'episodes', 'reached', 'round_start'), 0)
+  names = (*logs.COUNTERS, 'episodes', 'stored', 'reached', 'evaluated', 'round_start')
+  counters = dict.fromkeys(names, 0)
   learner = placement.replicate(agent.init(init_key, params))
   return State(learner, placement.stack(replay), rng_key, counters, [], {})
 
@@ -138,7 +140,8 @@ def save(
     'pending': state.pending,
     'result': dict(state.result),
   }
-  step, value = state.counters['agent_steps'], state.result.get('mean_return')
+  step, now = state.counters['agent_steps'], state.counters['evaluated']
+  value = state.result.get('mean_return') if now == state.counters['updates'] else None
 
   def write():
     texts = {'meta': meta | {'metrics_bytes': logger.metrics_bytes}, 'config': description}
@@ -196,5 +199,7 @@ def restore(
   if not there(meta):
     learner, replay = placement.replicate(learner), placement.shard(replay)
   rng_key = jax.random.wrap_key_data(jnp.asarray(meta['rng_key'], jnp.uint32))
-  state = State(learner, replay, rng_key, meta['counters'], meta['pending'], meta['result'])
+  # Before version 0.1 was complete these two were not counted.
+  counters = {'stored': meta['counters']['episodes'], 'evaluated': -1} | meta['counters']
+  state = State(learner, replay, rng_key, counters, meta['pending'], meta['result'])
   return state, meta['metrics_bytes']

@@ -70,15 +70,16 @@ def train(
   if isinstance(inputs.environments, environments_lib.OnDevice):
     inputs.environments.share(config.parallel.devices or 1)
     shared = math.gcd(shared, config.actors.num, config.tracking.task_actors)
-  devices = parallel.choose_devices(config.parallel.devices, shared)
+  # Each device's replays need experience of both kinds.
+  following = config.actors.num - config.tracking.task_actors
+  most = following if inputs.parts else config.replay.episodes
+  devices = parallel.choose_devices(config.parallel.devices, shared, most)
   errors.check(
     config.replay.episodes >= len(devices),
     'config.replay.episodes',
     config.replay.episodes,
     f'at least one for each of {len(devices)} devices',
   )
-  # Each device's replays need experience of both kinds.
-  following = config.actors.num - config.tracking.task_actors
   expected = f'one for each of {len(devices)} devices'
   enough = following >= len(devices) or not inputs.parts
   errors.check(enough, 'config.tracking', f'{following} actors that follow', expected)
@@ -98,7 +99,10 @@ def train(
       stack.callback(opened.close)
     state = states.init(run, agent, placement, make_replay(len(devices)), params)
     state, metrics_bytes = states.restore(opened, agent, placement, state, make_replay)
-    logger = processes.only_leader(lambda: logs.Logger(workdir, config.agent_steps, metrics_bytes))
+    begun = state.counters['agent_steps']
+    logger = processes.only_leader(
+      lambda: logs.Logger(workdir, config.agent_steps, metrics_bytes, begun)
+    )
     if logger:
       stack.callback(logger.close)
     parts = _Parts(run, agent, inputs, placement, logger)
@@ -122,6 +126,7 @@ def _train(config, parts, state, save, should_stop) -> states.State:
 
   if not state.counters['agent_steps']:
     state = parts.evaluate(state)
+  saved = state
   # A run that was stopped within its last round still owes updates.
   while (parts.calls_due(state) or not ended()) and not should_stop():
     if not parts.calls_due(state):
@@ -129,13 +134,15 @@ def _train(config, parts, state, save, should_stop) -> states.State:
     while parts.calls_due(state) and not should_stop():
       state = parts.update(state)
     if parts.calls_due(state):
-      save(state)
       break
     state = parts.log_round(state)
     if passed(config.evaluation.interval):
       state = parts.evaluate(state)
-    if passed(config.checkpoints.interval) or ended() or should_stop():
+    if passed(config.checkpoints.interval) or ended():
       save(state)
+      saved = state
+  if state is not saved:
+    save(state)
   return state
 
 
@@ -158,7 +165,7 @@ class _Parts:
   def calls_due(self, state: states.State) -> int:
     """Calls of many updates that the agent steps so far ask for."""
     config, counters = self._run.config, state.counters
-    if counters['episodes'] < self._devices:  # Some shard is still empty.
+    if counters['stored'] < self._devices:  # Some shard is still empty.
       return 0
     due = int(counters['agent_steps'] * config.updates_per_agent_step) - counters['updates']
     return max(due, 0) // config.updates_per_call
@@ -176,6 +183,7 @@ class _Parts:
       agent_steps=counters['agent_steps'] + done.agent_steps,
       env_steps=counters['env_steps'] + done.agent_steps * self._inputs.action_repeat,
       episodes=counters['episodes'] + done.episodes,
+      stored=counters['stored'] + done.stored,
     )
     seconds = time.perf_counter() - started
     self._log(state.counters, done.metrics, {'time/collect_seconds': seconds})
@@ -227,7 +235,8 @@ class _Parts:
     self._log(state.counters, metrics, {'time/evaluation_seconds': seconds}, shown)
     reached = 0 < self._run.config.target_return <= result['mean_return']
     return state._replace(result=result).with_counters(
-      reached=state.counters['reached'] + 1 if reached else 0
+      reached=state.counters['reached'] + 1 if reached else 0,
+      evaluated=state.counters['updates'],
     )
 
   def _log(self, counters, metrics=None, times=None, shown=None):
@@ -247,7 +256,7 @@ class _Parts:
     """What the agent says of itself, by one device's share of the replay."""
     config, inputs = self._run.config.evaluation, self._inputs
     offered = config.diagnostics and self._agent.diagnose is not None
-    if not offered or state.counters['episodes'] < self._devices:
+    if not offered or not trajectories or state.counters['stored'] < self._devices:
       return {}
     capacity = config.episodes * (inputs.longest + 1)
     evaluated = episodes.of(inputs.spec, trajectories, capacity)

@@ -26,6 +26,8 @@ def test_devices():
   assert len(parallel.choose_devices(0, 128)) == 4
   assert len(parallel.choose_devices(0, 6)) == 3
   assert len(parallel.choose_devices(2, 6)) == 2
+  assert len(parallel.choose_devices(0, 128, most=2)) == 2
+  assert len(parallel.choose_devices(4, 128, most=2)) == 4
 
 
 @pytest.mark.parametrize(

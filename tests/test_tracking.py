@@ -286,6 +286,7 @@ def test_agents_that_follow_none_may_begin_within_demonstrations(path, recorded,
   tiny = {'batch_size': 8, 'policy': (8,), 'critic': (8,), 'num_atoms': 5}
   agent_config = configuration.override(d4pg.Config(), tiny)
   settings = {'num_demonstrations': 0, 'tracking.task_actors': 0, 'tracking.curriculum': 0}
+  settings['replay.longest'] = 0
   config = configuration.override(_run(path).config, settings | {'tracking.task_curriculum': 4})
   run = runs.Run('d4pg', _TASK, 0, agent_config, config)
   begun = inputs.load(run).environments[0]

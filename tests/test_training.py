@@ -117,7 +117,8 @@ def test_checkpoint_rebuilds_alone(trained):
   assert evaluated['mean_return'] == pytest.approx(result['mean_return'])
   assert evaluated['agent_steps'] == 120 and evaluated['seed'] == 0
   steps = sorted(int(path.name) for path in (workdir / 'checkpoints').iterdir())
-  assert steps == [80, 120]
+  best = checkpoints.Checkpoints(workdir, reading=True).best()
+  assert steps == sorted({80, 120, best})
   assert evaluation.load(workdir / 'checkpoints' / '80').counters['agent_steps'] == 80
 
 
@@ -269,8 +270,9 @@ def test_another_agents_checkpoint_is_refused(data, trained, tmp_path):
   assert not (tmp_path / 'run').exists()
 
 
-def test_a_full_disk_keeps_the_last_checkpoint(tmp_path):
-  """No file may grow: what a full disk does, on any machine."""
+@pytest.mark.parametrize('step', [1, 2])
+def test_a_full_disk_keeps_the_last_checkpoint(tmp_path, step):
+  """No file may grow: what a full disk does, on any machine; also where a step is replaced."""
   state = {name: {'x': jnp.ones(1000)} for name in ('params', 'learner', 'replay')}
   texts = {'meta': {}, 'config': {}}
   kept = checkpoints.Checkpoints(tmp_path)
@@ -279,13 +281,33 @@ def test_a_full_disk_keeps_the_last_checkpoint(tmp_path):
   kept, (soft, hard) = checkpoints.Checkpoints(tmp_path), resource.getrlimit(resource.RLIMIT_FSIZE)
   resource.setrlimit(resource.RLIMIT_FSIZE, (10, hard))
   try:
-    with pytest.raises(OSError, match='checkpoint 2 cannot be written'):
-      kept.save(2, state, texts, 1.0)
+    with pytest.raises(OSError, match=f'checkpoint {step} cannot be written'):
+      kept.save(step, state, {'meta': {'new': 1}, 'config': {}}, 2.0)
       kept.close()
   finally:
     resource.setrlimit(resource.RLIMIT_FSIZE, (soft, hard))
-  assert checkpoints.Checkpoints(tmp_path).restore_latest(lambda _: state)['config'] == {}
+  assert checkpoints.Checkpoints(tmp_path).restore_latest(lambda _: state)['meta'] == {}
   assert checkpoints.open_existing(tmp_path)[1] == 1
+
+
+def test_a_step_is_replaced_only_by_a_whole_one(tmp_path):
+  state = {name: {'x': jnp.ones(10)} for name in ('params', 'learner', 'replay')}
+  kept = checkpoints.Checkpoints(tmp_path)
+  for count in range(3):
+    kept.save(7, state, {'meta': {'count': count}, 'config': {}}, float(count))
+  assert kept.restore_texts(7)['meta'] == {'count': 2} and kept.best() == 7
+  kept.close()
+  folder = tmp_path / 'checkpoints'
+  assert [path.name for path in folder.iterdir()] == ['7']
+  # Killed before the new one was whole.
+  (folder / '7').rename(folder / '7.replaced')
+  again = checkpoints.Checkpoints(tmp_path)
+  assert again.restore_texts(7)['meta'] == {'count': 2}
+  # Killed after it.
+  again.close()
+  shutil.copytree(folder / '7', folder / '7.replaced')
+  checkpoints.Checkpoints(tmp_path)
+  assert [path.name for path in folder.iterdir()] == ['7']
 
 
 def test_the_best_checkpoint_stays(data, tmp_path):
@@ -298,6 +320,38 @@ def test_the_best_checkpoint_stays(data, tmp_path):
   assert sorted(int(path.name) for path in folder.iterdir()) == [20, 40]
   assert checkpoints.open_existing(tmp_path)[1] == 40
   assert checkpoints.open_existing(tmp_path, best=True)[1] == 20
+
+
+def test_a_save_is_as_good_as_the_evaluation_of_its_own_parameters(data, tmp_path):
+  training.train(small_run(data, **{'evaluation.interval': 80, 'checkpoints.keep': 9}), tmp_path)
+  kept = checkpoints.Checkpoints(tmp_path, reading=True)
+  assert [kept._values[step] is None for step in kept.steps()] == [True, False, False]
+
+
+def test_a_device_without_experience_waits_for_it(data, tmp_path):
+  """One of two actors never begins; the other's episodes are dealt to both devices in turn."""
+  factory = 'tests.environments.fakes:make_every_other'
+  run = small_run(data, environment=factory, agent_steps=100)
+  training.train(run, tmp_path / 'run')
+  rows = logs.read(tmp_path / 'run' / 'metrics.jsonl')
+  collected = [row for row in rows if 'collect/failed_episodes' in row]
+  assert all(row['collect/failed_episodes'] == 1 for row in collected)
+  assert [row['updates'] for row in collected[:3]] == [0, 0, 20]
+  kept = checkpoints.open_existing(tmp_path / 'run')[0]
+  counters = kept.restore_texts(100)['meta']['counters']
+  assert counters['episodes'] == 10 and counters['stored'] == 5
+
+
+def test_a_start_that_was_killed_may_be_repeated(data, tmp_path):
+  (tmp_path / 'config.json.partial').write_text('{')
+  training.train(small_run(data, agent_steps=20), tmp_path)
+
+
+def test_metrics_that_were_lost_are_not_made_up(tmp_path, caplog):
+  (tmp_path / 'metrics.jsonl').write_text('{"agent_steps": 1}\n')
+  logs.Logger(tmp_path, 10, 100).close()
+  assert logs.read(tmp_path / 'metrics.jsonl') == [{'agent_steps': 1}]
+  assert 'has 19 bytes of 100' in caplog.text
 
 
 def test_a_finished_run_stays_as_it_is(data, trained):

@@ -20,10 +20,11 @@ _OWN = 'npz'
 
 
 class _Source(NamedTuple):
-  """episodes: as they are. metadata: of our own datasets only."""
+  """episodes: as they are. metadata: of our own datasets only. words: on what is left out."""
 
   episodes: list[types.Demonstration]
   metadata: dataset_lib.Metadata | None
+  words: str = ''
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -33,7 +34,9 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
   parser.add_argument('--task', required=True, help='domain/task')
   parser.add_argument('--output', required=True, help='the npz file to write')
   parser.add_argument('--episodes', default='', help='numbers from 0: 0,3,5-9; all if not given')
-  parser.add_argument('--observation_keys', default='', help='parts of an observation, in order')
+  parser.add_argument(
+    '--observation_keys', default='', help="parts of an observation, in the environment's order"
+  )
   parser.add_argument('--action_repeat', type=int, default=1, help="the source's steps per action")
   parser.add_argument(
     '--source_repeat', type=int, default=1, help='environment steps in a step of the source'
@@ -63,7 +66,7 @@ def run(arguments: argparse.Namespace) -> None:
   try:
     source = _read(arguments)
     fingerprint = _fingerprint(arguments)
-    episodes, changes = _change(source.episodes, arguments)
+    episodes, changes = _change(source, arguments)
     metadata = _describe(arguments, source, fingerprint, changes)
     _check_task(arguments, metadata, episodes)
     dataset_lib.save(output, metadata, episodes)
@@ -78,7 +81,8 @@ def run(arguments: argparse.Namespace) -> None:
 def _read(arguments):
   keys = tuple(key for key in arguments.observation_keys.split(',') if key)
   if arguments.format != _OWN:
-    return _Source(importing.wrap(formats.read(arguments.format, arguments.path, keys)), None)
+    trajectories, words = formats.read(arguments.format, arguments.path, keys)
+    return _Source(importing.wrap(trajectories), None, words)
   errors.check(not keys, '--observation_keys', keys, f'none for {_OWN}')
   dataset = dataset_lib.load(arguments.path)
   task = dataset.metadata.task
@@ -86,8 +90,8 @@ def _read(arguments):
   return _Source(list(dataset.episodes), dataset.metadata)
 
 
-def _change(episodes, arguments):
-  changes = []
+def _change(source, arguments):
+  episodes, changes = source.episodes, [source.words]
   if arguments.episodes:
     episodes, words = importing.choose(episodes, importing.parse_choice(arguments.episodes))
     changes.append(words)

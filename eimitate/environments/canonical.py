@@ -31,6 +31,7 @@ class Canonical(dm_env.Environment):
     errors.check(finite, 'action spec', spec, 'finite bounds')
     self._environment = environment
     self.action_repeat = action_repeat
+    self._spec = spec
     self._offset = np.broadcast_to((spec.maximum + spec.minimum) / 2, spec.shape)
     self._scale = np.broadcast_to((spec.maximum - spec.minimum) / 2, spec.shape)
 
@@ -46,6 +47,7 @@ class Canonical(dm_env.Environment):
   def step(self, action: np.ndarray) -> dm_env.TimeStep:
     """Applies `action` `[A]` for `action_repeat` environment steps."""
     action = self._offset + self._scale * np.asarray(action, np.float64)
+    action = np.clip(action, self._spec.minimum, self._spec.maximum).astype(self._spec.dtype)
     reward, discount = 0.0, 1.0
     for _ in range(self.action_repeat):
       timestep = self._environment.step(action)

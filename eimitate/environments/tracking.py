@@ -172,6 +172,7 @@ class Begin(dm_env.Environment):
     self._environment = environment
     self._demonstrations, self._steps = demonstrations, steps
     self.action_repeat = environment.action_repeat
+    self.longest_episode = environment.longest_episode
     self._rng = np.random.default_rng(0)
 
   def seed(self, seed: int) -> None:

@@ -29,6 +29,11 @@ def _path(tmp_path):
   return tmp_path / 'source'
 
 
+def _read(name, path, keys=None):
+  keys = fuzz.KEYS.get(name, ()) if keys is None else keys
+  return formats.read(name, path, keys)[0]
+
+
 def _assert_equal(actual, expected):
   assert len(actual) == len(expected)
   for one, other in zip(actual, expected):
@@ -49,7 +54,7 @@ def test_round_trip(name, path):
   sources.write(name, path, episodes)
   # robomimic knows no terminations.
   expected = _with_last_truncated(episodes) if name == 'robomimic' else episodes
-  _assert_equal(formats.read(name, path), expected)
+  _assert_equal(_read(name, path), expected)
 
 
 def _shortened(episodes):
@@ -77,7 +82,24 @@ def test_without_the_last_observation_the_last_action_goes(name, path):
   else:
     arrays = _HDF5[name](episodes)
     sources.write_hdf5(path, {key: arrays[key] for key in arrays if 'next_obs' not in key})
-  _assert_equal(formats.read(name, path), _shortened(episodes))
+  found, words = formats.read(name, path, fuzz.KEYS.get(name, ()))
+  _assert_equal(found, _shortened(episodes))
+  assert words.startswith('3 last actions left out, as no observation follows them: ')
+  rewards = sum(episode.rewards[-1] for episode in episodes)
+  assert words.endswith(f'rewards of {rewards:g} in all, 1 episodes with no other')
+
+
+def test_d4rl_without_timeouts_ends_where_the_next_observation_does_not_follow(path):
+  episodes = _with_last_truncated(sources.trajectories((3, 4)))
+  episodes = [x._replace(discounts=np.ones_like(x.discounts)) for x in episodes]
+  arrays = sources.flat_arrays(episodes)
+  del arrays['timeouts']
+  sources.write_hdf5(path, arrays)
+  _assert_equal(_read('d4rl', path), episodes)
+  del arrays['next_observations']
+  sources.write_hdf5(path, arrays)
+  joined, words = formats.read('d4rl', path)
+  assert len(joined) == 1 and words.startswith('no timeouts: taken to end only where terminals')
 
 
 def test_an_unfinished_d4rl_episode_is_a_truncation(path):
@@ -85,7 +107,7 @@ def test_an_unfinished_d4rl_episode_is_a_truncation(path):
   arrays = sources.flat_arrays(episodes)
   arrays['timeouts'][-1] = False
   sources.write_hdf5(path, arrays)
-  _assert_equal(formats.read('d4rl', path), episodes)
+  _assert_equal(_read('d4rl', path), episodes)
 
 
 @pytest.mark.parametrize('protocol', range(pickle.HIGHEST_PROTOCOL + 1))
@@ -96,9 +118,9 @@ def test_pickles_of_every_protocol(path, protocol):
   dicts[1]['observations'] = dicts[1]['observations'].astype('>f8')
   dicts[1]['infos'] = {'score': np.float64(3), 'steps': [1, 2.5, None, True], 'name': 'x'}
   path.write_bytes(pickle.dumps(dicts, protocol))
-  _assert_equal(formats.read('pickle', path), episodes)
+  _assert_equal(_read('pickle', path), episodes)
   path.write_bytes(pickle.dumps(sources.flat_arrays(episodes), protocol))
-  _assert_equal(formats.read('pickle', path), episodes)
+  _assert_equal(_read('pickle', path), episodes)
 
 
 def test_observation_keys(path):
@@ -106,13 +128,14 @@ def test_observation_keys(path):
   arrays = sources.robomimic_arrays([episode])
   arrays['data/demo_0/obs/image'] = np.zeros((3, 4, 4, 3), np.uint8)
   sources.write_hdf5(path, arrays)
-  (actual,) = formats.read('robomimic', path, ('velocity', 'position'))
+  (actual,) = _read('robomimic', path, ('velocity', 'position'))
   order = [2, 3, 4, 0, 1]
   np.testing.assert_array_equal(actual.observations, episode.observations[:, order])
-  with pytest.raises(errors.InputError, match=r"next_obs: found .*, expected all of \['image'"):
-    formats.read('robomimic', path)
+  match = r"--observation_keys: found none, expected 'image,position,velocity' or some of them"
+  with pytest.raises(errors.InputError, match=match):
+    _read('robomimic', path, ())
   with pytest.raises(errors.InputError, match=r"obs: found \['position'\], expected all of \['pos"):
-    formats.read('robomimic', path, ('position', 'speed'))
+    _read('robomimic', path, ('position', 'speed'))
 
 
 def test_nested_observations_of_minari(path):
@@ -122,7 +145,7 @@ def test_nested_observations_of_minari(path):
   arrays['episode_0/observations/goal'] = rows[:, 3:].astype(np.int32)
   arrays['episode_0/infos/names'] = np.array([b'a', b'b', b'c'])
   sources.write_hdf5(path, arrays)
-  (actual,) = formats.read('minari', path, ('goal', 'robot/arm'))
+  (actual,) = _read('minari', path, ('goal', 'robot/arm'))
   expected = np.concatenate([rows[:, 3:].astype(np.int32), rows[:, :3]], 1)
   np.testing.assert_array_equal(actual.observations, expected.astype(np.float32))
 
@@ -130,7 +153,7 @@ def test_nested_observations_of_minari(path):
 def test_a_source_without_actions_or_rewards(path):
   (episode,) = sources.trajectories((3,))
   path.write_bytes(pickle.dumps([{'observations': episode.observations}]))
-  (actual,) = formats.read('pickle', path)
+  (actual,) = _read('pickle', path)
   assert actual.actions.shape == (3, 0) and not actual.rewards.any()
 
 
@@ -169,7 +192,7 @@ def test_wrong_hdf5(name, key, value, message, path):
   arrays = {k: v for k, v in arrays.items() if not f'{key}/'.startswith(f'{k}/')}
   sources.write_hdf5(path, arrays if value is None else arrays | {key: value})
   with pytest.raises(errors.InputError, match=message):
-    formats.read(name, path)
+    _read(name, path)
 
 
 def _bomb(file):
@@ -225,7 +248,7 @@ def test_dangerous_hdf5(write, message, path):
   with h5py.File(path, 'a') as file:
     write(file)
   with pytest.raises(errors.InputError, match=message):
-    formats.read('d4rl', path)
+    _read('d4rl', path)
 
 
 def test_a_group_within_itself(path):
@@ -233,7 +256,7 @@ def test_a_group_within_itself(path):
     group = file.create_group('episode_0/observations')
     group['again'] = group
   with pytest.raises(errors.InputError, match='again or too deep'):
-    formats.read('minari', path)
+    _read('minari', path)
 
 
 @pytest.mark.parametrize('keep', [0, 7, 0.5, 0.99])
@@ -242,7 +265,7 @@ def test_truncated_hdf5(keep, path):
   whole = path.read_bytes()
   path.write_bytes(whole[: int(keep * len(whole)) if isinstance(keep, float) else keep])
   with pytest.raises(errors.InputError, match=r'HDF5 file: found .*unreadable \(Unable'):
-    formats.read('d4rl', path)
+    _read('d4rl', path)
 
 
 def test_a_file_that_kills_its_reader(path, monkeypatch):
@@ -251,13 +274,13 @@ def test_a_file_that_kills_its_reader(path, monkeypatch):
   child.write_text('import os, signal; os.kill(os.getpid(), signal.SIGSEGV)')
   monkeypatch.setattr(hdf5, '_CHILD', child)
   with pytest.raises(errors.InputError, match='kills its reader with signal 11'):
-    formats.read('d4rl', path)
+    _read('d4rl', path)
 
 
 def test_without_h5py(path, monkeypatch):
   monkeypatch.setattr(hdf5.importlib.util, 'find_spec', lambda _: None)
   with pytest.raises(errors.InputError, match=r'pip install h5py'):
-    formats.read('d4rl', path)
+    _read('d4rl', path)
 
 
 class _Runs:
@@ -316,7 +339,7 @@ def test_dangerous_pickles(content, message, path, monkeypatch):
   monkeypatch.chdir(path.parent)
   path.write_bytes(content)
   with pytest.raises(errors.InputError, match=message):
-    formats.read('pickle', path)
+    _read('pickle', path)
   assert os.listdir() == [path.name]
 
 
@@ -324,7 +347,7 @@ def test_many_values(path, monkeypatch):
   monkeypatch.setattr(unpickling, '_MOST_OPERATIONS', 1000)
   path.write_bytes(pickle.EMPTY_LIST * 2000)
   with pytest.raises(errors.InputError, match='more values than arrays need'):
-    formats.read('pickle', path)
+    _read('pickle', path)
 
 
 def test_one_array_many_times(path):
@@ -332,26 +355,26 @@ def test_one_array_many_times(path):
   array = {'observations': np.zeros((100_000, 100), np.uint8)}
   path.write_bytes(pickle.dumps([array] * 200))
   with pytest.raises(errors.InputError, match='found 8000000000 bytes of arrays, expected at most'):
-    formats.read('pickle', path)
+    _read('pickle', path)
 
 
 @pytest.mark.parametrize('name', ['d4rl', 'pickle'])
 def test_keys_where_there_are_none(name, path):
   sources.write(name, path)
   with pytest.raises(errors.InputError, match='observation_keys: found .*expected none'):
-    formats.read(name, path, ('a',))
+    _read(name, path, ('a',))
 
 
 @pytest.mark.parametrize('name', formats.READERS)
 def test_no_file_and_no_episodes(name, path):
   with pytest.raises(errors.InputError, match='found no .*source'):
-    formats.read(name, path)
+    _read(name, path)
   if name == 'pickle':
     path.write_bytes(pickle.dumps([]))
   else:
     sources.write_hdf5(path, {'other': np.zeros(3)})
   with pytest.raises(errors.InputError, match='found .*expected'):
-    formats.read(name, path)
+    _read(name, path)
 
 
 @pytest.mark.parametrize('name', sources.FORMATS)

@@ -5,6 +5,7 @@ from eimitate import demonstrations
 from eimitate import errors
 from eimitate.demonstrations import __main__ as command
 from eimitate.demonstrations import importing
+from tests.demonstrations import fuzz
 from tests.demonstrations import sources
 
 _TASK = '--task=cartpole/swingup'
@@ -121,6 +122,8 @@ def test_import_command(name, tmp_path, capsys):
   source, output = tmp_path / 'source', tmp_path / 'out.npz'
   sources.write(name, source)
   arguments = ['import', name, str(source), _TASK, f'--output={output}', '--source=a test']
+  keys = ','.join(fuzz.KEYS.get(name, ()))
+  arguments += [f'--observation_keys={keys}'] if keys else []
   assert command.main([*arguments, '--episodes=1']) == 0
   assert capsys.readouterr().out == (
     f'{output}: 1 episodes, 4 steps of cartpole/swingup; 1 of 2 episodes\n'

@@ -1,5 +1,6 @@
 """A tiny environment of one's own."""
 
+import itertools
 import os
 import signal
 
@@ -72,6 +73,21 @@ def make_failing():
 def make():
   """What `--config.environment` names."""
   return PointMass()
+
+
+class NeverBegun(PointMass):
+  """It cannot begin an episode."""
+
+  def reset(self):
+    raise RuntimeError('no beginning')
+
+
+_made = itertools.count()
+
+
+def make_every_other():
+  """What `--config.environment` names: of two actors one never begins an episode."""
+  return PointMass() if next(_made) % 2 else NeverBegun()
 
 
 NOT_CALLABLE = 3

@@ -141,10 +141,22 @@ def test_a_diverging_simulation_ends_the_episode():
   assert not collected.failures and len(collected.trajectories[0].actions) == 125
 
 
-def test_nothing_but_failures_is_an_error():
+def test_actions_are_of_the_environments_own_type():
+  environment = fakes.PointMass()
+  spec = specs.BoundedArray((1,), np.float32, 0.1, 0.7)
+  environment.action_spec = lambda: spec
+  step = environment.step
+  environment.step = lambda action: step(spec.validate(action))
+  wrapped = environments.Canonical(environment)
+  wrapped.reset()
+  for action in (-1, 0.7, 1):
+    wrapped.step(np.array([action], np.float32))
+
+
+def test_nothing_but_failures():
   made = [environments.Canonical(Failing('reset')) for _ in range(2)]
-  with pytest.raises(RuntimeError, match='every environment failed before a step'):
-    acting.collect_episodes(lambda o: np.zeros((2, 1)), made, range(2))
+  collected = acting.collect_episodes(lambda o: np.zeros((2, 1)), made, range(2))
+  assert collected.trajectories == [None, None] and sum(collected.failures.values()) == 2
 
 
 @pytest.mark.parametrize(

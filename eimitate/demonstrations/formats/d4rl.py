@@ -1,8 +1,9 @@
 """D4RL's flat arrays (https://github.com/Farama-Foundation/D4RL), in HDF5.
 
 `observations` `[N, O]`, `actions` `[N, A]`, `rewards`, `terminals` and optional `timeouts` `[N]`,
-optional `next_observations` `[N, O]`. An episode ends where `terminals` or `timeouts` are true;
-what follows the last end is an episode that was cut off.
+optional `next_observations` `[N, O]`. An episode ends where `terminals` or `timeouts` are true or,
+without `timeouts`, where the next observation is not the one that follows; what follows the last
+end is an episode that was cut off.
 """
 
 from collections.abc import Mapping
@@ -11,14 +12,13 @@ import os
 import numpy as np
 
 from eimitate import errors
-from eimitate import types
 from eimitate.demonstrations.formats import hdf5
 from eimitate.demonstrations.formats import steps
 
 ARRAYS = ('observations', 'next_observations', 'actions', 'rewards', 'terminals', 'timeouts')
 
 
-def read(path: str | os.PathLike, observation_keys: tuple[str, ...]) -> list[types.Trajectory]:
+def read(path: str | os.PathLike, observation_keys: tuple[str, ...]) -> steps.Found:
   """All episodes, as `split` finds them.
 
   Raises:
@@ -28,7 +28,7 @@ def read(path: str | os.PathLike, observation_keys: tuple[str, ...]) -> list[typ
   return split('d4rl', hdf5.read(path, '|'.join(ARRAYS)))
 
 
-def split(where: str, arrays: Mapping[str, np.ndarray]) -> list[types.Trajectory]:
+def split(where: str, arrays: Mapping[str, np.ndarray]) -> steps.Found:
   """Episodes from flat arrays.
 
   Without `next_observations` an episode loses its last action, whose outcome was not recorded, and
@@ -47,14 +47,24 @@ def split(where: str, arrays: Mapping[str, np.ndarray]) -> list[types.Trajectory
     found = f'{flags.dtype} of shape {flags.shape}'
     errors.check(good, f'{where}/{name}', found, f'{total} flags, rank 1')
     ends = ends | (flags != 0)
+  words = []
+  if 'timeouts' not in arrays:
+    following = arrays.get('next_observations')
+    if following is not None and following.shape == arrays['observations'].shape:
+      several = tuple(range(1, following.ndim))
+      ends[:-1] |= (following[:-1] != arrays['observations'][1:]).any(several)
+    else:
+      words.append('no timeouts: taken to end only where terminals are true')
   bounds = [0, *(np.flatnonzero(ends) + 1).tolist()]
   if bounds[-1] < total:
     bounds.append(total)
   names = {name: name for name in ARRAYS[:4]} | {'terminals': 'terminations'}
-  trajectories = []
-  for i, (start, end) in enumerate(zip(bounds, bounds[1:])):
-    episode = {new: arrays[old][start:end] for old, new in names.items() if old in arrays}
-    closed = steps.close(f'{where} episode {i}', episode)
-    if len(closed['observations']) > 1:
-      trajectories.append(steps.to_trajectory(f'{where} episode {i}', closed))
-  return trajectories
+  found, lost = steps.to_trajectories(
+    {
+      f'{where} episode {i}': {
+        new: arrays[old][start:end] for old, new in names.items() if old in arrays
+      }
+      for i, (start, end) in enumerate(zip(bounds, bounds[1:]))
+    }
+  )
+  return found, '; '.join([*words, lost] if lost else words)

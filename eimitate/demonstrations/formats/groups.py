@@ -26,11 +26,12 @@ def read(
     stem: what stands before the number in the name of an episode's group, `data/demo_`.
     plain: names of arrays in it.
     keyed: names of arrays, or of groups of arrays `[T, ...]`, which are joined to `[T, O]`.
-    observation_keys: slash-separated names of the parts in a keyed group, in this order; empty for
-      all in the order of the first episode's first keyed group.
+    observation_keys: slash-separated names of the parts in a keyed group, in this order; empty
+      where there is one.
 
   Raises:
-    InputError: if the file is damaged or a part is missing.
+    InputError: if the file is damaged, a part is missing, or there are several and no order: HDF5
+      has them by name, environments otherwise.
   """
   parent = stem.rpartition('/')[0]
   below = hdf5.with_parents(observation_keys) if observation_keys else '.+'
@@ -47,7 +48,10 @@ def read(
     episodes.setdefault(int(number), {}).setdefault(field, {})[part] = array
   numbers = sorted(episodes)
   first = episodes[numbers[0]] if numbers else {}
-  order = dict.fromkeys(keyed, observation_keys or tuple(first.get(keyed[0], ())))
+  parts = observation_keys or tuple(first.get(keyed[0], ()))
+  expected = f'{ascii(",".join(parts))[:300]} or some of them, in the order of the environment'
+  errors.check(bool(observation_keys) or len(parts) < 2, '--observation_keys', 'none', expected)
+  order = dict.fromkeys(keyed, parts)
   return [(names[i], _join(names[i], episodes[i], order)) for i in numbers]
 
 

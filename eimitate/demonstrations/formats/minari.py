@@ -15,7 +15,6 @@ import shutil
 import numpy as np
 
 from eimitate import errors
-from eimitate import types
 from eimitate.demonstrations import dataset as dataset_lib
 from eimitate.demonstrations.formats import groups
 from eimitate.demonstrations.formats import hdf5
@@ -41,7 +40,7 @@ def find(path: str | os.PathLike) -> pathlib.Path:
   raise errors.InputError(f'minari: found no {_FILE} at {path}, expected {expected}')
 
 
-def read(path: str | os.PathLike, observation_keys: tuple[str, ...]) -> list[types.Trajectory]:
+def read(path: str | os.PathLike, observation_keys: tuple[str, ...]) -> steps.Found:
   """All episodes in numeric order; a truncation has discount 1.
 
   Raises:
@@ -53,7 +52,7 @@ def read(path: str | os.PathLike, observation_keys: tuple[str, ...]) -> list[typ
     expected = "an episode's observations and terminations"
     complete = {'observations', 'terminations'} <= set(arrays)
     errors.check(complete, f'minari {name}', sorted(arrays), expected)
-  return [steps.to_trajectory(name, arrays) for name, arrays in episodes]
+  return steps.to_trajectories(dict(episodes), cut=())
 
 
 def write(path: str | os.PathLike, dataset: dataset_lib.Dataset) -> None:

@@ -11,7 +11,6 @@ import os
 import numpy as np
 
 from eimitate import errors
-from eimitate import types
 from eimitate.demonstrations import schema
 from eimitate.demonstrations.formats import d4rl
 from eimitate.demonstrations.formats import steps
@@ -20,7 +19,7 @@ from eimitate.demonstrations.formats import unpickling
 _EPISODE_ARRAYS = ('observations', 'next_observations', 'actions', 'rewards', 'terminals')
 
 
-def read(path: str | os.PathLike, observation_keys: tuple[str, ...]) -> list[types.Trajectory]:
+def read(path: str | os.PathLike, observation_keys: tuple[str, ...]) -> steps.Found:
   """All episodes; nothing in the file is executed.
 
   Raises:
@@ -45,12 +44,12 @@ def read(path: str | os.PathLike, observation_keys: tuple[str, ...]) -> list[typ
   sizes = [array.size * max(array.itemsize, 4) for arrays in episodes for array in arrays.values()]
   found = f'{sum(sizes)} bytes of arrays'
   errors.check(sum(sizes) <= schema.MOST_BYTES, 'pickle', found, f'at most {schema.MOST_BYTES}')
-  trajectories = []
-  for i, arrays in enumerate(episodes):
-    closed = _close(f'pickle episode {i}', arrays)
-    if len(closed['observations']) > 1:
-      trajectories.append(steps.to_trajectory(f'pickle episode {i}', closed))
-  return trajectories
+  rename = lambda name: 'terminations' if name == 'terminals' else name
+  named = {
+    f'pickle episode {i}': {rename(name): array for name, array in arrays.items()}
+    for i, arrays in enumerate(episodes)
+  }
+  return steps.to_trajectories(named, [where for where, x in named.items() if _is_cut(where, x)])
 
 
 def _to_arrays(where, value, names):
@@ -63,17 +62,12 @@ def _to_arrays(where, value, names):
   return {name: array.values for name, array in known.items()}
 
 
-def _close(where, arrays):
-  arrays = dict(arrays)
-  if 'terminals' in arrays:
-    arrays['terminations'] = arrays.pop('terminals')
+def _is_cut(where, arrays):
+  """Whether no observation follows the last action."""
   rest = {name: array for name, array in arrays.items() if name != 'observations'}
-  if rest and 'next_observations' not in rest:
-    rows = steps.check_rows(where, rest)
-    observations = np.atleast_1d(arrays['observations'])
-    if len(observations) == rows + 1:
-      return arrays
-  elif not rest:
+  if not rest:
     steps.check_rows(where, arrays)
-    return arrays
-  return steps.close(where, arrays)
+    return False
+  if 'next_observations' in rest:
+    return True
+  return len(np.atleast_1d(arrays['observations'])) != steps.check_rows(where, rest) + 1

@@ -9,12 +9,11 @@ discount 1, as a truncation.
 import os
 
 from eimitate import errors
-from eimitate import types
 from eimitate.demonstrations.formats import groups
 from eimitate.demonstrations.formats import steps
 
 
-def read(path: str | os.PathLike, observation_keys: tuple[str, ...]) -> list[types.Trajectory]:
+def read(path: str | os.PathLike, observation_keys: tuple[str, ...]) -> steps.Found:
   """All episodes in numeric order.
 
   Without `next_obs` an episode loses its last action, whose outcome was not recorded, and is left
@@ -24,13 +23,11 @@ def read(path: str | os.PathLike, observation_keys: tuple[str, ...]) -> list[typ
     InputError: if the file is damaged or of another schema.
   """
   plain, keyed = ('actions', 'rewards'), ('obs', 'next_obs')
-  trajectories = []
+  episodes = {}
   for name, arrays in groups.read(path, 'data/demo_', plain, keyed, observation_keys):
     errors.check('obs' in arrays, f'robomimic {name}', sorted(arrays), "an episode's obs")
     arrays['observations'] = arrays.pop('obs')
     if 'next_obs' in arrays:
       arrays['next_observations'] = arrays.pop('next_obs')
-    closed = steps.close(name, arrays)
-    if len(closed['observations']) > 1:
-      trajectories.append(steps.to_trajectory(name, closed))
-  return trajectories
+    episodes[name] = arrays
+  return steps.to_trajectories(episodes)

@@ -4,7 +4,7 @@ The arrays are `observations`, `next_observations`, `actions`, `rewards` and `te
 the first may be missing.
 """
 
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 
 import numpy as np
 
@@ -12,6 +12,8 @@ from eimitate import errors
 from eimitate import types
 
 Arrays = Mapping[str, np.ndarray]
+# Episodes, and a few words on what of the source is not among them.
+Found = tuple[list[types.Trajectory], str]
 
 
 def check_rows(where: str, arrays: Arrays) -> int:
@@ -48,6 +50,35 @@ def close(where: str, arrays: Arrays) -> dict[str, np.ndarray]:
     observations.shape,
   )
   return {'observations': np.concatenate([observations, following[-1:]])} | rest
+
+
+def to_trajectories(episodes: Mapping[str, Arrays], cut: Collection[str] | None = None) -> Found:
+  """Episodes by what to call them, closed; one of which nothing remains is left out.
+
+  Args:
+    episodes: as in `to_trajectory`, or with one observation less; also `next_observations`.
+    cut: those with one observation less; all if not given.
+
+  Raises:
+    InputError: see `close` and `to_trajectory`.
+  """
+  cut = episodes if cut is None else cut
+  closed = {where: close(where, x) if where in cut else x for where, x in episodes.items()}
+  whole = {where: arrays for where, arrays in closed.items() if len(arrays['observations']) > 1}
+  lost = [episodes[where] for where in cut if 'next_observations' not in episodes[where]]
+  found = [to_trajectory(where, arrays) for where, arrays in whole.items()]
+  if not lost:
+    return found, ''
+  sums = {
+    name: sum(float(np.sum(arrays[name][-1:])) for arrays in lost if name in arrays)
+    for name in ('terminations', 'rewards')
+  }
+  words = (
+    f'{len(lost)} last actions left out, as no observation follows them: {sums["terminations"]:g}'
+    f' terminations, rewards of {sums["rewards"]:g} in all'
+  )
+  gone = len(closed) - len(whole)
+  return found, words + (f', {gone} episodes with no other' if gone else '')
 
 
 def to_trajectory(where: str, arrays: Arrays) -> types.Trajectory:
