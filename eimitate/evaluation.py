@@ -146,14 +146,14 @@ def summarise_trajectories(
 
 
 def summarise(returns: Sequence[float], expert_return: float) -> dict[str, float]:
-  """Mean, spread and, where an expert's return is known (not 0), the mean's fraction of it."""
+  """Mean, spread and, where an expert's return is known and above 0, the mean's fraction of it."""
   mean = float(np.mean(returns))
   summary = {
     'mean_return': mean,
     'std_return': float(np.std(returns)),
     'min_return': float(np.min(returns)),
   }
-  return summary | ({'fraction_of_expert': mean / expert_return} if expert_return else {})
+  return summary | ({'fraction_of_expert': mean / expert_return} if expert_return > 0 else {})
 
 
 def interquartile(runs: Sequence[Sequence[float]], resamples: int = 2000) -> dict[str, float]:
@@ -233,13 +233,13 @@ def summarise_runs(
 
   Returns:
     `return`, mean, std and min over all episodes, and `interquartile`'s; where an expert's return
-    is known, the same divided by it, `fraction_of_expert`.
+    is known and above 0, the same divided by it, `fraction_of_expert`.
   """
   together = np.concatenate(returns)
   raw = {'mean': together.mean(), 'std': together.std(), 'min': together.min()}
   raw = {name: float(value) for name, value in raw.items()}
   raw |= {name.removesuffix('_return'): x for name, x in interquartile(returns).items()}
-  if not expert_return:
+  if expert_return <= 0:
     return {'return': raw}
   fractions = {name: value / expert_return for name, value in raw.items()}
   return {'return': raw, 'fraction_of_expert': fractions}

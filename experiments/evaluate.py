@@ -39,6 +39,9 @@ _SHARED = ('task', 'agent', 'action_repeat', 'expert_return')
 def main() -> None:
   paths = _CHECKPOINT.value
   errors.check(bool(paths), '--checkpoint', 'none', 'at least one')
+  for flag in (_JSON, _VIDEO):
+    folder = pathlib.Path(flag.value).absolute().parent
+    errors.check(folder.is_dir(), f'--{flag.name}', f'no directory {folder}', 'one that exists')
   if _VIDEO.value:
     video.prepare(_VIDEO.value)
   runs = {path: evaluation.load(path, _TASK.value, _BEST.value) for path in paths}

@@ -24,10 +24,14 @@ def update_flops(config: Any, spec: types.EnvironmentSpec) -> float:
   project, predict = (sizes[name] * projects for name in ('project', 'predict'))
   agent_rows = (steps + 1) * (sizes['value'] + sizes['policy'])
   expert_rows = (steps + 1) * (sizes['value'] * (config.loss.expert_value > 0) + sizes['policy'])
-  unrolled = sizes['dynamics'] + project + predict + 3 * sizes['discriminate']
+  unrolled = sizes['dynamics'] + project + predict + sizes['discriminate']
   both_rows = sizes['represent'] + steps * unrolled
-  trained = half * (agent_rows + expert_rows) + 2 * half * both_rows
+  penalised = steps * 2 * sizes['discriminate']  # Of each pair, and its gradient.
+  trained = half * (agent_rows + expert_rows + penalised) + 2 * half * both_rows
+  # What is to be predicted: observations, and the values and rewards of the target network.
   constant = 2 * half * steps * (sizes['represent'] + project)
+  constant += half * (steps + 2) * (sizes['represent'] + sizes['value'])
+  constant += 2 * half * (steps + 1) * sizes['discriminate']
   return search_flops(config, spec) + 2.0 * (3 * trained + constant)
 
 
@@ -35,7 +39,7 @@ def search_flops(config: Any, spec: types.EnvironmentSpec) -> float:
   """Of the matrix products of one update's searches.
 
   Per simulation one edge: policies, discriminator, dynamics and value once. pUCT also evaluates
-  the K children of each root.
+  the K children of each root. The cross-entropy method's steps are all edges of its sequences.
   """
   sizes, search = _sizes(config, spec), config.search
   one_ply = search.kind == 'gumbel' and (
@@ -45,9 +49,14 @@ def search_flops(config: Any, spec: types.EnvironmentSpec) -> float:
   per_root = sizes['represent'] + 2 * sizes['policy']
   if search.kind in ('mctx', 'node_list') or one_ply:
     per_root += search.num_actions * child
-  if search.kind == 'gumbel':
+  if search.kind == 'gumbel' and not (one_ply and search.root_value == 'improved'):
     per_root += sizes['value']
-  if not one_ply:
+  if search.kind == 'cem':
+    edge = sizes['discriminate'] + sizes['dynamics']
+    rolled = search.num_sequences * (search.depth * edge + sizes['value'])
+    proposed = search.num_sequences // 4 * search.depth * (edge + 2 * sizes['policy'])
+    per_root = sizes['represent'] + search.num_iterations * rolled + proposed
+  elif not one_ply:
     per_root += search.num_simulations * (child + 2 * sizes['policy'])
   roots = config.batch_size // 2 * (config.unroll_steps + 2)
   return 2.0 * roots * per_root

@@ -54,8 +54,9 @@ def main() -> None:
 def _draw_runs(figure, texts, outputs):
   runs, notes = sources_lib.load(sources_lib.parse(texts))
   if figure == 'bars':
-    bars.draw(bars.data(runs), outputs)
-    return notes
+    found, unlike = bars.data(runs)
+    bars.draw(found, outputs)
+    return notes + unlike
   panels, shortened = curves.data(runs)
   curves.draw(panels, outputs)
   return notes + shortened

@@ -159,9 +159,12 @@ def _trained() -> _Source:
   loaded = evaluation.load(_CHECKPOINT.value, _TASK.value)
   expected = 'one that needs no demonstration to act'
   errors.check(not loaded.description['tracking'], 'checkpoint', 'one that follows', expected)
+  config = loaded.description['config']
+  frames, expected = config['frame_size'], 'one of states, which a recording holds'
+  errors.check(not frames, 'checkpoint', f'a policy of frames of {frames}', expected)
   task, trained = loaded.description['task'], loaded.description['action_repeat']
-  factory = loaded.description['config']['environment']
-  on_device = loaded.description['config']['actors']['placement'] == 'device'
+  factory = config['environment']
+  on_device = config['actors']['placement'] == 'device'
   replayable = on_device or not factory
   errors.check(replayable, 'checkpoint environment', repr(factory), "a task of dm_control's suite")
   act = lambda observations: loaded.policy(loaded.params, jax.random.key(0), observations)

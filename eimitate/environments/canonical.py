@@ -30,6 +30,8 @@ class Canonical(dm_env.Environment):
     finite = bool(np.isfinite(spec.minimum).all() and np.isfinite(spec.maximum).all())
     errors.check(finite, 'action spec', spec, 'finite bounds')
     self._environment = environment
+    if hasattr(environment, 'render'):
+      self.render = environment.render
     self.action_repeat = action_repeat
     self._spec = spec
     self._offset = np.broadcast_to((spec.maximum + spec.minimum) / 2, spec.shape)

@@ -29,29 +29,45 @@ class Bar(NamedTuple):
   values: np.ndarray
 
 
-def data(runs: Sequence[sources_lib.Run]) -> list[Bar]:
-  """Every group's last evaluations; of groups with several panels also all together.
+def data(runs: Sequence[sources_lib.Run]) -> tuple[list[Bar], list[str]]:
+  """Every group's last evaluations, and a line for everything that is not shown or not alike.
+
+  Where there are several panels and all groups have them, also all together.
 
   Raises:
-    InputError: if the expert's return is not known.
+    InputError: if the expert's return is not known, or not above 0.
   """
   by_label: dict[str, dict[str, list[float]]] = {}
   for run in runs:
     source = run.source
-    expected = "the expert's return, to compare tasks by"
-    errors.check(run.expert_return != 0, str(source.path), 'no eval/fraction_of_expert', expected)
+    expected = "the expert's return above 0, to compare tasks by"
+    errors.check(run.expert_return > 0, str(source.path), 'no eval/fraction_of_expert', expected)
     panels = by_label.setdefault(source.label, {})
     panels.setdefault(source.panel, []).append(float(run.returns[-1]) / run.expert_return)
-  bars = []
+  bars, notes = [], _notes(runs)
+  shared = set.intersection(*(set(panels) for panels in by_label.values()))
   for label, panels in by_label.items():
-    together = {ALL: list(panels.values())} if len(panels) > 1 else {}
+    missing = len(shared) < len(panels)
+    together = {ALL: list(panels.values())} if len(panels) > 1 and not missing else {}
+    if missing:
+      notes.append(f'{label!r} has no bar of {ALL}: others lack some of its panels')
     for panel, strata in {**{name: [x] for name, x in panels.items()}, **together}.items():
       found = evaluation.interquartile(strata)
       values = np.concatenate(strata)
       bars.append(
         Bar(panel, label, found['iqm_return'], found['iqm_low'], found['iqm_high'], values)
       )
-  return bars
+  return bars, notes
+
+
+def _notes(runs):
+  notes = []
+  for panel in dict.fromkeys(run.source.panel for run in runs):
+    lasts = sorted({float(run.agent_steps[-1]) for run in runs if run.source.panel == panel})
+    if len(lasts) > 1:
+      where = f'panel {panel!r}' if panel else 'runs'
+      notes.append(f'{where}: ends after {lasts[0]:g} to {lasts[-1]:g} agent steps')
+  return notes
 
 
 @style.styled

@@ -2,6 +2,11 @@
 # jupyter:
 #   jupytext:
 #     formats: py:percent,ipynb
+#     text_representation:
+#       extension: .py
+#       format_name: percent
+#       format_version: '1.3'
+#       jupytext_version: 1.19.6
 #   kernelspec:
 #     display_name: Python 3
 #     language: python
@@ -16,12 +21,16 @@
 
 # %%
 import os
+import pathlib
 
 from eimitate import evaluation
 from eimitate import logs
+import experiments
 from experiments import video
 
-CHECKPOINT = os.environ.get('NOTEBOOK_CHECKPOINT', 'runs/cartpole_swingup_tuned_0')
+# Where `./train.sh` left it, wherever the notebook was opened.
+TRAINED = pathlib.Path(experiments.__file__).parents[1] / 'runs' / 'cartpole_swingup_tuned_0'
+CHECKPOINT = os.environ.get('NOTEBOOK_CHECKPOINT', TRAINED)
 EPISODES = int(os.environ.get('NOTEBOOK_EPISODES', 5))
 VIDEO = os.environ.get('NOTEBOOK_VIDEO', 'runs/shown.mp4')
 

@@ -209,9 +209,9 @@ def test_floor_by_hand():
     | {'networks.value_bins': 11, 'search.num_actions': 2, 'search.num_simulations': 2},
   )
   # 2 rows of 3 positions: observation 24 -> 5, 2 x 5 -> 12, and 2 children: 11 -> 7 -> 5,
-  # 11 -> 3 -> 1 and 5 -> 11; then the root's value 5 -> 11.
+  # 11 -> 3 -> 1 and 5 -> 11; the root's value is not looked at.
   child = 11 * 7 + 7 * 5 + 11 * 3 + 3 + 5 * 11
-  expected = 2 * 6 * (24 * 5 + 2 * 5 * 12 + 2 * child + 5 * 11)
+  expected = 2 * 6 * (24 * 5 + 2 * 5 * 12 + 2 * child)
   spec = types.EnvironmentSpec(24, 6)
   assert floors.search_flops(config, spec) == expected
 

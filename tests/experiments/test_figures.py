@@ -70,7 +70,8 @@ def test_bars_by_hand(tmp_path):
     _write(tmp_path / f'a_{seed}', [_row(0, 0), _row(10, mean)])
   _write(tmp_path / 'b_0', [_row(10, 300, expert=200.0, repeat=2)])
   runs, _ = _load(f'cup/ei={tmp_path / "a_?"}', f'ball/ei={tmp_path / "b_0"}')
-  made = bars.data(runs)
+  made, notes = bars.data(runs)
+  assert notes == []
   assert [(bar.panel, bar.label, len(bar.values)) for bar in made] == [
     ('cup', 'ei', 4), ('ball', 'ei', 1), (bars.ALL, 'ei', 5),
   ]  # fmt: skip
@@ -78,6 +79,16 @@ def test_bars_by_hand(tmp_path):
   assert made[1].iqm == made[1].low == made[1].high == pytest.approx(1.5)
   assert made[2].iqm == pytest.approx(np.mean([0.2, 0.3, 0.8]))
   bars.draw(made, [tmp_path / 'bars.png'])
+  _write(tmp_path / 'c_0', [_row(0, 0), _row(5, 70)])
+  runs, _ = _load(
+    f'cup/ei={tmp_path / "a_?"}', f'ball/ei={tmp_path / "b_0"}', f'cup/bc={tmp_path / "c_0"}'
+  )
+  some, notes = bars.data(runs)
+  assert bars.ALL not in [bar.panel for bar in some]
+  assert notes == [
+    "panel 'cup': ends after 5 to 10 agent steps",
+    "'ei' has no bar of all tasks: others lack some of its panels",
+  ]
   assert (tmp_path / 'bars.png').stat().st_size > 1000
 
 
