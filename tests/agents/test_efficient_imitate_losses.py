@@ -233,7 +233,8 @@ def test_penalty_term(batch, pairing, scale):
         x = x.astype(np.float64)
         steps = 1e-6 * np.eye(6)
         gradient = np.array([(logit(x + e) - logit(x - e)) / 2e-6 for e in steps])
-        both_inside = batch['agent'].action_mask[b, h] * batch['expert'].action_mask[b, h]
+        row = 0 if pairing == 'one_row' else b
+        both_inside = batch['agent'].action_mask[b, h] * batch['expert'].action_mask[row, h]
         total += (unit * np.linalg.norm(gradient) - 1) ** 2 * float(both_inside)
   actual = _loss(batch, gradient_penalty=1.0, penalty_expert=pairing, penalty_scale=scale)
   np.testing.assert_allclose(actual, total / _HALF / _H, rtol=1e-3)
