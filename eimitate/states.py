@@ -199,7 +199,7 @@ def restore(
   if not there(meta):
     learner, replay = placement.replicate(learner), placement.shard(replay)
   rng_key = jax.random.wrap_key_data(jnp.asarray(meta['rng_key'], jnp.uint32))
-  # Before version 0.1 was complete these two were not counted.
+  # Older checkpoints do not have these two.
   counters = {'stored': meta['counters']['episodes'], 'evaluated': -1} | meta['counters']
   state = State(learner, replay, rng_key, counters, meta['pending'], meta['result'])
   return state, meta['metrics_bytes']
