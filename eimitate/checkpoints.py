@@ -92,14 +92,15 @@ class Checkpoints:
     if replaced:
       with self._writing(step):
         self._manager.wait_until_finished()
-      os.rename(self._folder / str(step), self._folder / f'{step}{_REPLACED}')
-      self._manager.reload()
     digest = {'value': value} | {name: _digest_arrays(arrays[name]) for name in _ARRAYS}
     digest |= {name: _digest_text(texts[name]) for name in _JSON}
     items = {name: ocp.args.StandardSave(arrays[name]) for name in _ARRAYS}
     items |= {name: ocp.args.JsonSave(texts[name]) for name in _JSON}
     items['digest'] = ocp.args.JsonSave(digest)
     before, self._values[step] = self._values.get(step), value
+    if replaced:
+      os.rename(self._folder / str(step), self._folder / f'{step}{_REPLACED}')
+      self._manager.reload()
     try:
       with self._writing(step):
         self._manager.save(step, args=ocp.args.Composite(**items), force=True)
@@ -247,7 +248,7 @@ def _digest_arrays(tree) -> str:
 
 def _pieces(leaf):
   """An array, in order, from where it lies: one that several devices share would be copied."""
-  shards = [] if isinstance(leaf, np.ndarray) else leaf.addressable_shards
+  shards = getattr(leaf, 'addressable_shards', [])
   whole = lambda place, size: place.indices(size) == (0, size, 1)
   rows_alone = all(all(map(whole, x.index[1:], leaf.shape[1:])) for x in shards)
   if len(shards) < 2 or leaf.sharding.is_fully_replicated or not rows_alone:

@@ -223,7 +223,7 @@ def _load_to_follow(run: runs.Run, environment) -> tuple[dataset_lib.Dataset, Se
       dataset_lib.check_matches(followed, run.task, repeat, spec, needs_actions)
       shortest = run.agent_config.shortest_demonstration
       tracking.check(followed, environment, shortest, begins)
-  unseen = unseen.take(min(len(unseen.episodes), tracked.evaluated)) if unseen.episodes else unseen
+  unseen = dataclasses.replace(unseen, episodes=unseen.episodes[: tracked.evaluated])
   if config.frame_size:
     from eimitate.demonstrations import frames
 

@@ -8,9 +8,9 @@ import dataclasses
 import hashlib
 from importlib import metadata
 import json
+import logging
 import os
 import pathlib
-import warnings
 
 import numpy as np
 
@@ -35,7 +35,7 @@ def with_frames(dataset: Dataset, size: int) -> Dataset:
     try:
       _write(path, drawn)
     except OSError as error:
-      warnings.warn(f'frames are not kept and will be drawn again: {error}', stacklevel=2)
+      logging.warning('Frames are not kept and will be drawn again: %s', error)
   parts = np.split(drawn, np.cumsum(lengths)[:-1])
   episodes = tuple(
     episode._replace(trajectory=episode.trajectory._replace(observations=part))

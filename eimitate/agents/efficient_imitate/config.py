@@ -112,9 +112,13 @@ def paper(frames: bool = False) -> Config:
 def released(frames: bool = False) -> Config:
   """The released code's settings, where they differ from the paper's."""
   if frames:
-    settings = {'loss.value': 0.5, 'networks.head_activation': 'elu'}
-    settings |= {'networks.zero_last_layers': False}
-    settings |= {'reanalyse_noise': True, 'evaluation_noise': True}
+    settings = {
+      'loss.value': 0.5,
+      'networks.head_activation': 'elu',
+      'networks.zero_last_layers': False,
+      'reanalyse_noise': True,
+      'evaluation_noise': True,
+    }
     return configuration.override(Config(), _FRAMES | settings)
   config = Config(reanalyse_noise=True, evaluation_noise=True)
   return dataclasses.replace(
