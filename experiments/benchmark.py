@@ -3,6 +3,7 @@
 python -m experiments.benchmark --what=update --compare=search.kind=mctx --json=FILE
 """
 
+from collections.abc import Mapping
 import json
 import pathlib
 import resource
@@ -13,19 +14,26 @@ from absl import flags
 import jax
 import numpy as np
 
-from eimitate import agents
 from eimitate import configuration
 from eimitate import errors
+from eimitate import evaluation
 from eimitate import parallel
 from experiments import command_line
 from experiments import floors
 from experiments import workloads
+from experiments.configs import d4pg
 from experiments.configs import efficient_imitate
+from experiments.configs import metamimic
 
+_OR_PRESETS = ' or '.join(workloads.PRESETS)
 _KINDS = ('update', 'search', 'act', 'replay', 'environment', 'render')
 _WHAT = flags.DEFINE_string('what', 'update', f'What to measure: {", ".join(_KINDS)}.')
-_PRESET = flags.DEFINE_string('preset', 'state', 'What is observed: state or image.')
-_VARIANT = flags.DEFINE_string('variant', 'paper', 'Settings: tuned, paper or released.')
+_PRESET = flags.DEFINE_string(
+  'preset', 'state', "EfficientImitate's: state or image. Others': d4pg or metamimic, from state."
+)
+_VARIANT = flags.DEFINE_string(
+  'variant', 'paper', "EfficientImitate's settings: tuned, paper or released."
+)
 _COMPARE = flags.DEFINE_string(
   'compare',
   '',
@@ -40,13 +48,18 @@ _UPDATES = flags.DEFINE_integer('updates', 4, 'In one call, in --what=update.', 
 _TASK = flags.DEFINE_string('task', 'walker/walk', 'In --what=environment and --what=render.')
 _PROFILE = flags.DEFINE_string('profile', '', 'A folder for a jax.profiler trace of one call.')
 _JSON = flags.DEFINE_string('json', '', 'A file to write the results to.')
-_CONFIG = command_line.define_config(efficient_imitate.make_config())
+_CONFIG = command_line.define_config(
+  efficient_imitate.make_config(), d4pg.make_config(), metamimic.make_config()
+)
 
 
 def main() -> None:
   errors.check(_WHAT.value in _KINDS, '--what', repr(_WHAT.value), ' or '.join(_KINDS))
-  config = efficient_imitate.make_config(_VARIANT.value, _TASK.value, _PRESET.value)
-  config = command_line.overridden(config, _CONFIG)
+  learns = _WHAT.value not in ('environment', 'render')
+  expected = f'none with --what={_WHAT.value}, where no setting counts'
+  errors.check(learns or not _COMPARE.value, '--compare', repr(_COMPARE.value), expected)
+  errors.check(_PRESET.value in workloads.PRESETS, '--preset', repr(_PRESET.value), _OR_PRESETS)
+  config = command_line.overridden(_make_config(), _CONFIG)
   configs = [config, *([_changed(config, _COMPARE.value)] if _COMPARE.value else [])]
   requested = [x.parallel.devices for x in configs]
   parallel.prepare_cpu_devices(max(requested) if all(requested) else 0)
@@ -56,6 +69,8 @@ def main() -> None:
     compared.append(workloads.render_by_default(_TASK.value))
   devices = [len(placement.devices) for placement in placements]
   result = measure(compared, _REPEATS.value, devices[0])
+  if _WHAT.value == 'update' and _subject(config).plans:
+    result |= measure_parts(workloads.parts(_subject(config), placements[0]), _REPEATS.value)
   if devices[-1] != devices[0]:
     result['other_devices'] = devices[-1]
   for name, value in result.items():
@@ -73,10 +88,11 @@ def measure(compared: list[workloads.Workload], repeats: int, devices: int) -> d
   Returns:
     For the first: ms_per_UNIT, the median, and spread_ms, largest minus smallest; rates per
     second; floor_ms, what its matrix products or bytes would take at the measured rate,
-    and ratio_to_floor, where it has such a floor; compile_seconds; peak_memory_mb of the process;
-    devices. With a second: `ratio`, the median over turns of the first's time over the second's,
-    and `other_ms_per_UNIT`. Frames have `frames_per_s` and, against dm_control's own renderer,
-    `ratio_to_default`, how many times as many they are.
+    and ratio_to_floor, where it has such a floor; compile_seconds; peak_memory_mb of the process,
+    and device_peak_memory_mb of the first device where that has its own; devices. With a second:
+    `ratio`, the median over turns of the first's time over the second's, and `other_ms_per_UNIT`.
+    Frames have `frames_per_s` and, against dm_control's own renderer, `ratio_to_default`, how many
+    times as many they are.
   """
   compile_seconds = [_seconds(workload, 0) for workload in compared]
   rates, times = [_machine_rate(compared[0], devices)], []
@@ -105,8 +121,26 @@ def measure(compared: list[workloads.Workload], repeats: int, devices: int) -> d
     result |= {'frames_per_s': 1000 / median, 'ratio_to_default': 1 / result['ratio']}
   result['compile_seconds'] = compile_seconds[0]
   result['peak_memory_mb'] = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
+  stats = jax.local_devices()[0].memory_stats() or {}
+  if 'peak_bytes_in_use' in stats:  # Not on a CPU.
+    result['device_peak_memory_mb'] = stats['peak_bytes_in_use'] / 2**20
   result['devices'] = devices
   return result
+
+
+def measure_parts(parts: Mapping[str, workloads.Workload], repeats: int) -> dict[str, float]:
+  """The median time of each part, in turns, as `PART_ms`, after a first call of each."""
+  times = [[_seconds(part, i) for part in parts.values()] for i in range(repeats + 1)]
+  medians = 1000 * np.median(times[1:], 0)
+  return {f'{name}_ms': float(median) for name, median in zip(parts, medians)}
+
+
+def _make_config():
+  """The preset's defaults."""
+  agent, _ = workloads.PRESETS[_PRESET.value]
+  if agent == 'efficient_imitate':
+    return efficient_imitate.make_config(_VARIANT.value, _TASK.value, _PRESET.value)
+  return {'d4pg': d4pg, 'metamimic': metamimic}[agent].make_config(_TASK.value)
 
 
 def _place(config) -> parallel.Placement:
@@ -115,17 +149,24 @@ def _place(config) -> parallel.Placement:
 
 
 def _agents_part(config):
-  return command_line.part(config, agents.efficient_imitate.Config)
+  agent, _ = workloads.PRESETS[_PRESET.value]
+  return command_line.part(config, evaluation.AGENTS[agent].Config)
+
+
+def _subject(config) -> workloads.Subject:
+  agent, spec = workloads.PRESETS[_PRESET.value]
+  return workloads.Subject(agent, _agents_part(config), spec)
 
 
 def _make(config, placement) -> workloads.Workload:
-  config = _agents_part(config)
-  spec = workloads.SPECS[_PRESET.value]
+  subject = _subject(config)
+  searches = subject.plans or _WHAT.value != 'search'
+  errors.check(searches, '--what', f'search of {subject.agent}', 'another: it does not search')
   makers = {
-    'update': lambda: workloads.update(config, placement, spec, _UPDATES.value),
-    'search': lambda: workloads.search(config, placement, spec),
-    'act': lambda: workloads.act(config, _ENVIRONMENTS.value, spec),
-    'replay': lambda: workloads.replay(config, spec),
+    'update': lambda: workloads.update(subject, placement, _UPDATES.value),
+    'search': lambda: workloads.search(subject, placement),
+    'act': lambda: workloads.act(subject, _ENVIRONMENTS.value),
+    'replay': lambda: workloads.replay(subject),
     'environment': lambda: workloads.environment(_TASK.value),
     'render': lambda: workloads.render(_TASK.value),
   }

@@ -19,13 +19,16 @@ from eimitate import errors
 T = TypeVar('T')
 
 
-def define_config(default) -> flags.FlagHolder:
-  """Defines `--config.FIELD=VALUE` for the fields of a frozen dataclass.
+def define_config(*defaults: Any) -> flags.FlagHolder:
+  """Defines `--config.FIELD=VALUE` for the fields of a frozen dataclass, or of any of several.
 
   The values given on the command line are laid over whatever configuration preset, variant and task
   lead to: see `overridden`.
   """
-  fields = config_dict.ConfigDict(_with_tuples(configuration.to_dict(default)))
+  merged = {}
+  for default in reversed(defaults):
+    merged |= configuration.to_dict(default)
+  fields = config_dict.ConfigDict(_with_tuples(merged))
   try:  # This reads the command line already, to find the fields that it overrides.
     return config_flags.DEFINE_config_dict('config', fields)
   except (AttributeError, KeyError, TypeError, ValueError) as error:

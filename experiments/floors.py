@@ -13,11 +13,16 @@ from eimitate.networks import convolutions
 _MATRIX, _COPIED = 1024, 1 << 26
 
 
-def update_flops(config: Any, spec: types.EnvironmentSpec) -> float:
-  """Of one update's matrix products, counted from the network sizes.
+def update_flops(agent: str, config: Any, spec: types.EnvironmentSpec) -> float:
+  """Of one update's matrix products, counted from the network sizes; of D4PG's kind on state only.
 
   A gradient costs twice its forward pass again.
   """
+  if agent == 'd4pg':
+    return _d4pg_flops(config, spec)
+  if agent == 'metamimic':
+    alone = spec._replace(observation_size=spec.observation_size - spec.goal)
+    return _d4pg_flops(config.imitation, spec) + _d4pg_flops(config.task, alone)
   sizes = _sizes(config, spec)
   half, steps = config.batch_size // 2, config.unroll_steps
   projects = config.loss.consistency_space == 'projection'
@@ -33,6 +38,15 @@ def update_flops(config: Any, spec: types.EnvironmentSpec) -> float:
   constant += half * (steps + 2) * (sizes['represent'] + sizes['value'])
   constant += 2 * half * (steps + 1) * sizes['discriminate']
   return search_flops(config, spec) + 2.0 * (3 * trained + constant)
+
+
+def _d4pg_flops(config, spec):
+  """Both networks learn, both are asked for targets, and the policy's gradient goes through the
+  critic.
+  """
+  policy = _dense(spec.observation_size, *config.policy, spec.action_size)
+  critic = _dense(spec.observation_size + spec.action_size, *config.critic, config.num_atoms)
+  return 2.0 * config.batch_size * (4 * policy + 6 * critic)
 
 
 def search_flops(config: Any, spec: types.EnvironmentSpec) -> float:
@@ -90,21 +104,24 @@ def _median_seconds(function, argument):
   return float(np.median(times))
 
 
+def _dense(*sizes):
+  return sum(a * b for a, b in zip(sizes, sizes[1:], strict=False))
+
+
 def _sizes(config, spec):
   """Multiplications of one row through each network."""
   networks, latent = config.networks, config.networks.latent
-  dense = lambda *sizes: sum(a * b for a, b in zip(sizes, sizes[1:], strict=False))
   joint = latent + spec.action_size
   return {
     'represent': _encoder(networks.encoder, spec, latent)
     if spec.frame
-    else dense(spec.observation_size, *networks.representation, latent),
-    'dynamics': dense(joint, *networks.dynamics, latent),
-    'value': dense(latent, *networks.value, networks.value_bins),
-    'policy': dense(latent, *networks.policy, 2 * spec.action_size),
-    'discriminate': dense(joint, *networks.discriminator, 1),
-    'project': dense(latent, *networks.projector, networks.projection),
-    'predict': dense(networks.projection, *networks.predictor, networks.projection),
+    else _dense(spec.observation_size, *networks.representation, latent),
+    'dynamics': _dense(joint, *networks.dynamics, latent),
+    'value': _dense(latent, *networks.value, networks.value_bins),
+    'policy': _dense(latent, *networks.policy, 2 * spec.action_size),
+    'discriminate': _dense(joint, *networks.discriminator, 1),
+    'project': _dense(latent, *networks.projector, networks.projection),
+    'predict': _dense(networks.projection, *networks.predictor, networks.projection),
   }
 
 

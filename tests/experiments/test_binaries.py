@@ -8,15 +8,11 @@ import jax
 import numpy as np
 import pytest
 
-from eimitate import configuration
 from eimitate import demonstrations
 from eimitate import evaluation
-from eimitate import types
-from eimitate.agents import efficient_imitate
 from eimitate.demonstrations import verification
 from experiments import command_line
 from experiments import evaluate
-from experiments import floors
 from experiments.figures import film_strip
 from experiments.figures import sources
 from tests.experiments import programs
@@ -160,60 +156,6 @@ def test_a_lost_device_is_one_line(capsys):
     'error: device: INTERNAL: CUDA error: device lost in stream 3; the last checkpoint is kept\n'
   )
   assert capsys.readouterr().err == said
-
-
-def test_benchmark(tmp_path):
-  output = tmp_path / 'benchmark.json'
-  small = ['--config.batch_size=8', '--config.search.num_simulations=4', '--repeats=1']
-  result = programs.run('benchmark', '--variant=tuned', f'--json={output}', *small)
-  assert result.returncode == 0, result.stderr
-  values = json.loads(output.read_text())
-  assert {'ms_per_update', 'floor_ms', 'ratio_to_floor', 'devices'} <= set(values)
-  assert values['ratio_to_floor'] == pytest.approx(values['ms_per_update'] / values['floor_ms'])
-
-
-def test_benchmark_compares_in_one_run(tmp_path):
-  output = tmp_path / 'benchmark.json'
-  arguments = ['--what=replay', '--compare=unroll_steps=40', f'--json={output}', '--repeats=3']
-  result = programs.run('benchmark', *arguments, f'--profile={tmp_path / "trace"}')
-  assert result.returncode == 0, result.stderr
-  values = json.loads(output.read_text())
-  assert 0 < values['ratio'] < 1 and values['compare'] == 'unroll_steps=40'
-  assert values['floor_ms'] > 0 and values['windows_per_second'] > 0
-  assert list((tmp_path / 'trace').rglob('*.xplane.pb'))
-
-
-def test_benchmark_compares_numbers_of_devices(tmp_path):
-  output = tmp_path / 'benchmark.json'
-  arguments = ['--config.parallel.devices=1', '--compare=parallel.devices=2', '--repeats=1']
-  result = programs.run('benchmark', '--what=replay', *arguments, f'--json={output}')
-  assert result.returncode == 0, result.stderr
-  values = json.loads(output.read_text())
-  assert (values['devices'], values['other_devices']) == (1, 2)
-  refused = programs.run('benchmark', '--what=replay', '--compare=agent_steps=7')
-  assert refused.returncode == 2 and "no field 'agent_steps'" in refused.stderr
-
-
-@pytest.mark.parametrize('what', ['act', 'environment'])
-def test_benchmark_of_acting(what):
-  result = programs.run('benchmark', f'--what={what}', '--variant=tuned', '--repeats=1')
-  assert result.returncode == 0, result.stderr
-  assert 'per_second' in result.stdout
-
-
-def test_floor_by_hand():
-  config = configuration.override(
-    efficient_imitate.tuned(),
-    {'batch_size': 4, 'unroll_steps': 1, 'networks.latent': 5, 'networks.dynamics': (7,)}
-    | {'networks.value': (), 'networks.policy': (), 'networks.discriminator': (3,)}
-    | {'networks.value_bins': 11, 'search.num_actions': 2, 'search.num_simulations': 2},
-  )
-  # 2 rows of 3 positions: observation 24 -> 5, 2 x 5 -> 12, and 2 children: 11 -> 7 -> 5,
-  # 11 -> 3 -> 1 and 5 -> 11; the root's value is not looked at.
-  child = 11 * 7 + 7 * 5 + 11 * 3 + 3 + 5 * 11
-  expected = 2 * 6 * (24 * 5 + 2 * 5 * 12 + 2 * child)
-  spec = types.EnvironmentSpec(24, 6)
-  assert floors.search_flops(config, spec) == expected
 
 
 def test_expert_records_demonstrations_that_replay(tmp_path):

@@ -2,6 +2,7 @@
 
 import dataclasses
 import functools
+from typing import Any
 
 import chex
 import jax
@@ -186,19 +187,27 @@ def _sample(config, stack, half, rng_key, replay, demonstrations):
   )
 
 
-def _make_batch(config, networks, search, state, target_params, rng_key, agent, expert):
-  """What `losses` take beside parameters, from windows of either kind; search metrics."""
-  search_key, loss_key, *augment_keys = jax.random.split(rng_key, 4)
-  # Targets are of what was seen; what learns them sees it augmented.
-  targets, metrics = make_targets(
-    config, networks, search, state.params, target_params, search_key, agent, expert
-  )
+def loss_arguments(
+  config: config_lib.Config,
+  networks: Networks,
+  target_params: types.Params,
+  rng_keys: chex.PRNGKey,
+  agent: types.Window,
+  expert: types.Window,
+  targets: losses.Targets,
+) -> dict[str, Any]:
+  """What `losses.total_loss` takes beside parameters, `bc_on` and `axis_name`.
+
+  What learns the targets sees frames augmented; `rng_keys` `[3]` are the loss's own and the two
+  halves' augmentation's.
+  """
+  loss_key, *augment_keys = rng_keys
   if agent.observations.dtype == jnp.uint8:
     agent, expert = (
       window._replace(observations=augment(config, key, networks.prepare(window.observations)))
       for key, window in zip(augment_keys, (agent, expert))
     )
-  batch = {
+  return {
     'target_params': target_params,
     'config': config.loss,
     'networks': networks,
@@ -209,7 +218,17 @@ def _make_batch(config, networks, search, state, target_params, rng_key, agent, 
     'targets': targets,
     'recorded': config.reward != 'adversarial',
   }
-  return batch, metrics
+
+
+def _make_batch(config, networks, search, state, target_params, rng_key, agent, expert):
+  """`loss_arguments` of windows as they are stored, and search metrics."""
+  search_key, *loss_keys = jax.random.split(rng_key, 4)
+  # Targets are of what was seen.
+  targets, metrics = make_targets(
+    config, networks, search, state.params, target_params, search_key, agent, expert
+  )
+  arguments = loss_arguments(config, networks, target_params, loss_keys, agent, expert, targets)
+  return arguments, metrics
 
 
 def _update(

@@ -1,0 +1,122 @@
+"""The benchmark binary, and the floors that it compares with."""
+
+import json
+
+import pytest
+
+from eimitate import configuration
+from eimitate import types
+from eimitate.agents import d4pg
+from eimitate.agents import efficient_imitate
+from experiments import floors
+from tests.experiments import programs
+
+
+def test_benchmark(tmp_path):
+  output = tmp_path / 'benchmark.json'
+  small = ['--config.batch_size=8', '--config.search.num_simulations=4', '--repeats=1']
+  result = programs.run('benchmark', '--variant=tuned', f'--json={output}', *small)
+  assert result.returncode == 0, result.stderr
+  values = json.loads(output.read_text())
+  assert {'ms_per_update', 'floor_ms', 'ratio_to_floor', 'devices'} <= set(values)
+  assert values['ratio_to_floor'] == pytest.approx(values['ms_per_update'] / values['floor_ms'])
+  assert min(values[f'{part}_ms'] for part in ('representation', 'search', 'losses')) > 0
+
+
+def test_benchmark_of_an_update_from_frames(tmp_path):
+  output = tmp_path / 'benchmark.json'
+  small = ['--config.batch_size=2', '--config.unroll_steps=1', '--config.search.num_simulations=2']
+  small += ['--config.parallel.devices=1', '--repeats=1', '--updates=1', '--variant=tuned']
+  result = programs.run('benchmark', '--preset=image', f'--json={output}', *small)
+  assert result.returncode == 0, result.stderr
+  values = json.loads(output.read_text())
+  assert values['floor_ms'] > 0 and values['representation_ms'] > 0
+
+
+@pytest.mark.parametrize('what', ['update', 'replay'])
+def test_benchmark_of_learners_without_a_search(what, tmp_path):
+  output = tmp_path / 'benchmark.json'
+  small = ['--repeats=1', '--updates=1', '--config.parallel.devices=1']
+  result = programs.run(
+    'benchmark', '--preset=metamimic', f'--what={what}', *small, f'--json={output}'
+  )
+  assert result.returncode == 0, result.stderr
+  assert json.loads(output.read_text())['ratio_to_floor'] > 0
+
+
+@pytest.mark.gl
+def test_benchmark_of_frames_against_dm_control(tmp_path):
+  output = tmp_path / 'benchmark.json'
+  result = programs.run('benchmark', '--what=render', '--repeats=1', f'--json={output}')
+  assert result.returncode == 0, result.stderr
+  values = json.loads(output.read_text())
+  assert values['frames_per_s'] > 0 and values['ratio_to_default'] > 1
+
+
+@pytest.mark.parametrize(
+  'arguments, said',
+  [
+    (['--preset=pixels'], "--preset: found 'pixels', expected state or image or d4pg or metamimic"),
+    (['--preset=d4pg', '--what=search'], '--what: found search of d4pg, expected another'),
+    (['--what=render', '--compare=batch_size=2'], "--compare: found 'batch_size=2', expected none"),
+    (['--preset=d4pg', '--config.search.kind=mctx'], "no field 'search'"),
+  ],
+)
+def test_benchmark_says_what_it_cannot_do(arguments, said):
+  result = programs.run('benchmark', *arguments)
+  assert result.returncode == 2 and said in result.stderr, result.stderr
+
+
+def test_benchmark_compares_in_one_run(tmp_path):
+  output = tmp_path / 'benchmark.json'
+  arguments = ['--what=replay', '--compare=unroll_steps=40', f'--json={output}', '--repeats=3']
+  result = programs.run('benchmark', *arguments, f'--profile={tmp_path / "trace"}')
+  assert result.returncode == 0, result.stderr
+  values = json.loads(output.read_text())
+  assert 0 < values['ratio'] < 1 and values['compare'] == 'unroll_steps=40'
+  assert values['floor_ms'] > 0 and values['windows_per_second'] > 0
+  assert list((tmp_path / 'trace').rglob('*.xplane.pb'))
+
+
+def test_benchmark_compares_numbers_of_devices(tmp_path):
+  output = tmp_path / 'benchmark.json'
+  arguments = ['--config.parallel.devices=1', '--compare=parallel.devices=2', '--repeats=1']
+  result = programs.run('benchmark', '--what=replay', *arguments, f'--json={output}')
+  assert result.returncode == 0, result.stderr
+  values = json.loads(output.read_text())
+  assert (values['devices'], values['other_devices']) == (1, 2)
+  refused = programs.run('benchmark', '--what=replay', '--compare=agent_steps=7')
+  assert refused.returncode == 2 and "no field 'agent_steps'" in refused.stderr
+
+
+@pytest.mark.parametrize('what', ['act', 'environment'])
+def test_benchmark_of_acting(what):
+  result = programs.run('benchmark', f'--what={what}', '--variant=tuned', '--repeats=1')
+  assert result.returncode == 0, result.stderr
+  assert 'per_second' in result.stdout
+
+
+def test_floor_by_hand():
+  config = configuration.override(
+    efficient_imitate.tuned(),
+    {'batch_size': 4, 'unroll_steps': 1, 'networks.latent': 5, 'networks.dynamics': (7,)}
+    | {'networks.value': (), 'networks.policy': (), 'networks.discriminator': (3,)}
+    | {'networks.value_bins': 11, 'search.num_actions': 2, 'search.num_simulations': 2},
+  )
+  # 2 rows of 3 positions: observation 24 -> 5, 2 x 5 -> 12, and 2 children: 11 -> 7 -> 5,
+  # 11 -> 3 -> 1 and 5 -> 11; the root's value is not looked at.
+  child = 11 * 7 + 7 * 5 + 11 * 3 + 3 + 5 * 11
+  expected = 2 * 6 * (24 * 5 + 2 * 5 * 12 + 2 * child)
+  spec = types.EnvironmentSpec(24, 6)
+  assert floors.search_flops(config, spec) == expected
+
+
+def test_floor_of_d4pg_by_hand():
+  config = configuration.override(
+    d4pg.Config(), {'batch_size': 4, 'policy': (5,), 'critic': (7,), 'num_atoms': 11}
+  )
+  policy, critic = 24 * 5 + 5 * 6, 30 * 7 + 7 * 11
+  # Each is trained once, at three times its forward pass, and asked for a target; the gradient of
+  # the policy goes through the critic and back.
+  expected = 2 * 4 * (3 * policy + policy + 3 * critic + critic + 2 * critic)
+  assert floors.update_flops('d4pg', config, types.EnvironmentSpec(24, 6)) == expected
