@@ -6,6 +6,7 @@ from typing import Any, NamedTuple
 
 import chex
 import jax
+import jax.numpy as jnp
 import numpy as np
 from scipy import stats
 
@@ -17,7 +18,10 @@ from eimitate import configuration
 from eimitate import environments as environments_lib
 from eimitate import errors
 from eimitate import logs
+from eimitate import runs
+from eimitate import tracking
 from eimitate import types
+from eimitate.demonstrations import dataset as dataset_lib
 
 AGENTS = {
   'efficient_imitate': agents.efficient_imitate,
@@ -174,6 +178,49 @@ def interquartile(runs: Sequence[Sequence[float]], resamples: int = 2000) -> dic
   return {'iqm_return': iqm(runs), 'iqm_low': float(low), 'iqm_high': float(high)}
 
 
+def performing(loaded: Loaded) -> Loaded:
+  """The agent where it has no goal before it: of one that also follows demonstrations, its policy
+  for the task, to be compared with the demonstrations' own returns as far as they are still there.
+
+  Raises:
+    InputError: if it can only follow demonstrations.
+  """
+  description = loaded.description
+  if not description['tracking']:
+    return loaded
+  spec = description['environment_spec']
+  expected = 'a dataset, for an agent that only imitates'
+  errors.check(spec['rewards'] > 1, '--demonstrations', 'none', expected)
+  *size, channels = spec['frame'] or (0,)
+  spec = spec | {
+    'observation_size': max(spec['observation_size'] - spec['goal'], 0),
+    'frame': (*size, channels - spec['goal']) if spec['frame'] else (),
+    'goal': 0,
+    'rewards': 1,
+  }
+  alone = {'tracking': {}, 'environment_spec': spec, 'expert_return': _demonstrated(description)}
+
+  @jax.jit
+  def policy(params, rng_key, seen):
+    no_goal = jnp.zeros_like(seen)
+    return loaded.policy(params, rng_key, jnp.concatenate([seen, no_goal], -1))
+
+  return loaded._replace(policy=policy, description=description | alone)
+
+
+def _demonstrated(description) -> float:
+  """The mean task return of the demonstrations learnt from; 0 if they are not there any more."""
+  config, task, repeat = description['config'], description['task'], description['action_repeat']
+  try:
+    dataset = dataset_lib.load(config['demonstrations'] or dataset_lib.shipped_path(task, repeat))
+  except errors.InputError:
+    return 0.0
+  if dataset.checksum != description['demonstrations']:
+    return 0.0
+  followed = runs.TrackingConfig(**config['tracking'])
+  return tracking.divide(dataset, config['num_demonstrations'], followed)[0].mean_return
+
+
 def environments_of(loaded: Loaded, count: int, task: str = '') -> list | environments_lib.OnDevice:
   """As many of the environment that the agent was trained in.
 
@@ -187,8 +234,6 @@ def environments_of(loaded: Loaded, count: int, task: str = '') -> list | enviro
   """
   description = loaded.description
   config, repeat = description['config'], description['action_repeat']
-  follows = bool(description['tracking'])
-  errors.check(not follows, '--demonstrations', 'none', 'a dataset, for an agent that imitates it')
   if not task:
     return make_environments(
       description['task'],
@@ -210,22 +255,24 @@ def evaluate(loaded: Loaded, environments: Sequence | environments_lib.OnDevice)
   """One greedy episode in each environment, always from the same initial states.
 
   Returns:
-    The checkpoint's seed and steps, and its returns.
+    The checkpoint's seed and steps; its returns, their mean and, where an expert's return is known,
+    the mean's fraction of it; how many episodes failed, whose returns count as 0.
   """
   stack = loaded.description['environment_spec']['stack']
-  returns = task_returns(rollout(loaded.policy, loaded.params, environments, stack))
+  trajectories = rollout(loaded.policy, loaded.params, environments, stack)
+  returns = task_returns(trajectories)
+  summary = summarise(returns, loaded.description['expert_return'])
   return {
     'seed': loaded.description['seed'],
     **{name: loaded.counters[name] for name in logs.COUNTERS},
-    'mean_return': float(np.mean(returns)),
+    **{name: summary[name] for name in ('mean_return', 'fraction_of_expert') if name in summary},
     'returns': returns,
+    'failed_episodes': sum(trajectory is None for trajectory in trajectories),
   }
 
 
-def summarise_runs(
-  returns: Sequence[Sequence[float]], expert_return: float
-) -> dict[str, dict[str, float]]:
-  """Returns of several runs' episodes as a table.
+def table(returns: Sequence[Sequence[float]], expert_return: float) -> dict[str, dict[str, float]]:
+  """Returns of several runs' episodes, summed up.
 
   Args:
     returns: of every run's episodes.

@@ -13,6 +13,7 @@ from eimitate import acting_on_device
 from eimitate import environments
 from eimitate import errors
 from eimitate import evaluation
+from eimitate import runs
 from eimitate import tracking
 from eimitate import types
 from eimitate.demonstrations import dataset as dataset_lib
@@ -49,27 +50,8 @@ def evaluate(loaded: evaluation.Loaded, path: str | os.PathLike) -> dict[str, An
     InputError: if the agent follows no demonstrations, or not these.
   """
   description = loaded.description
-  follows = bool(description['tracking'])
-  expected = 'one that follows demonstrations'
-  errors.check(follows, 'checkpoint', f'a {description["agent"]} that follows none', expected)
-  config, task, repeat = description['config'], description['task'], description['action_repeat']
-  on_device = config['actors']['placement'] == 'device'
-  named = config['environment'], config['frame_size']
-  if on_device:
-    plain = environments.make_on_device(task, repeat, 1, *named)
-  else:
-    plain = environments.make_environment(task, repeat, *named)
-  dataset = dataset_lib.load(path)
-  if dataset.checksum == description['demonstrations']:
-    dataset = dataset.after(config['num_demonstrations'])
-  errors.check(bool(dataset.episodes), '--demonstrations', f'{path} all seen', 'unseen ones')
-  spec = environments.environment_spec(plain)
-  dataset_lib.check_matches(dataset, task, repeat, spec, needs_actions=False)
-  tracking.check(dataset, plain)
-  if config['frame_size']:
-    from eimitate.demonstrations import frames
-
-    dataset = frames.with_frames(dataset, config['frame_size'])
+  plain, dataset = _prepare(loaded, path)
+  on_device = isinstance(plain, environments.OnDevice)
   if on_device:
     follow = _on_device(loaded, plain, dataset.episodes)
   else:
@@ -85,12 +67,13 @@ def evaluate(loaded: evaluation.Loaded, path: str | os.PathLike) -> dict[str, An
 
   results = measure(lambda episodes: follow(episodes, None))
   taking = lambda take: lambda episodes: follow(episodes, take(episodes))
-  open_loop = baselines(spec.action_size, dataset.has_actions)
+  action_size = environments.environment_spec(plain).action_size
+  open_loop = baselines(action_size, dataset.has_actions)
   others: dict[str, _Way] = {name: taking(take) for name, take in open_loop.items()}
-  if not on_device and not config['frame_size']:
+  if not on_device and not description['config']['frame_size']:
     others['analytic_tracker'] = _make_tracker(description)
   return {
-    'task': task,
+    'task': description['task'],
     'agent': description['agent'],
     'agent_steps': loaded.counters['agent_steps'],
     'updates': loaded.counters['updates'],
@@ -99,6 +82,52 @@ def evaluate(loaded: evaluation.Loaded, path: str | os.PathLike) -> dict[str, An
     'baselines': {name: tracking.fractions(measure(way)) for name, way in others.items()},
     'imitations': [result._asdict() for result in results],
   }
+
+
+def film_first(
+  loaded: evaluation.Loaded, path: str | os.PathLike, film: Callable[[Any], Any]
+) -> tuple[Any, dataset_lib.Dataset]:
+  """Imitates the first demonstration only, in an environment that `film` was put around.
+
+  Returns:
+    That environment, after the episode, and the demonstration.
+
+  Raises:
+    InputError: as `evaluate`, or if environments are on device.
+  """
+  plain, dataset = _prepare(loaded, path)
+  listed = not isinstance(plain, environments.OnDevice)
+  errors.check(listed, '--video', 'environments on device', 'a task that is simulated on the host')
+  filmed, first = film(plain), dataset.take(1)
+  _on_host(loaded, filmed)(first.episodes, None)
+  return filmed, first
+
+
+def _prepare(loaded, path):
+  """An environment to follow demonstrations in, and those that the agent has not seen."""
+  description = loaded.description
+  follows = bool(description['tracking'])
+  expected = 'one that follows demonstrations'
+  errors.check(follows, 'checkpoint', f'a {description["agent"]} that follows none', expected)
+  config, task, repeat = description['config'], description['task'], description['action_repeat']
+  named = config['environment'], config['frame_size']
+  if config['actors']['placement'] == 'device':
+    plain = environments.make_on_device(task, repeat, 1, *named)
+  else:
+    plain = environments.make_environment(task, repeat, *named)
+  dataset = dataset_lib.load(path)
+  if dataset.checksum == description['demonstrations']:
+    followed = runs.TrackingConfig(**config['tracking'])
+    _, dataset = tracking.divide(dataset, config['num_demonstrations'], followed)
+  errors.check(bool(dataset.episodes), '--demonstrations', f'{path} all seen', 'unseen ones')
+  spec = environments.environment_spec(plain)
+  dataset_lib.check_matches(dataset, task, repeat, spec, needs_actions=False)
+  tracking.check(dataset, plain)
+  if config['frame_size']:
+    from eimitate.demonstrations import frames
+
+    dataset = frames.with_frames(dataset, config['frame_size'])
+  return plain, dataset
 
 
 def baselines(action_size: int, actions_known: bool) -> dict[str, OpenLoop]:

@@ -212,9 +212,8 @@ def _load_to_follow(run: runs.Run, environment) -> tuple[dataset_lib.Dataset, Se
   """Demonstrations to learn from; those to evaluate with: unseen ones, maybe none, and seen."""
   config, tracked, repeat = run.config, run.config.tracking, environment.action_repeat
   dataset = dataset_lib.load(config.demonstrations or dataset_lib.shipped_path(run.task, repeat))
-  behind = dataset.after(config.num_demonstrations)
+  dataset, behind = tracking.divide(dataset, config.num_demonstrations, tracked)
   unseen = dataset_lib.load(tracked.validation) if tracked.validation else behind
-  dataset = dataset.take(config.num_demonstrations)
   curricula = {name: getattr(tracked, name) for name in ('curriculum', 'task_curriculum')}
   spec = environments_lib.environment_spec(environment)
   needs_actions = len(run.agent_config.rewards) == 1

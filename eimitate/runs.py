@@ -117,8 +117,9 @@ class Config:
   target_return: the run ends when two evaluations in a row reach it; 0 for never.
   updates_per_agent_step: gradient updates for every action taken.
   updates_per_call: updates in one compiled call.
-  num_demonstrations: the first so many episodes are learnt from; 0 for none, where the agent
-    learns from the recorded reward.
+  num_demonstrations: the first so many episodes are learnt from. 0 for none, where the agent
+    learns from the recorded reward; and, where it follows demonstrations, for all but some to
+    evaluate with: see `tracking.divide`.
   demonstrations: path of a dataset; empty for the one shipped for the task.
   environment: `module:function` that makes a dm_env environment; empty for the dm_control suite.
   action_repeat: environment steps per action; 0 for the task's own.

@@ -35,6 +35,24 @@ class Imitation(NamedTuple):
   tracked: int
 
 
+def divide(dataset: Dataset, count: int, config: runs.TrackingConfig) -> tuple[Dataset, Dataset]:
+  """The demonstrations to learn from, and those behind them: maybe none.
+
+  Args:
+    dataset: all of them.
+    count: how many to learn from. 0 for all where `config` names others to validate with, else for
+      all but a quarter of them, or but `config.evaluated` if that is less.
+    config: how demonstrations are followed.
+
+  Raises:
+    InputError: if there are fewer than `count`.
+  """
+  available = len(dataset.episodes)
+  kept = 0 if config.validation else min(available // 4, config.evaluated)
+  count = count or available - kept
+  return dataset.take(count), dataset.after(count)
+
+
 def make_parts(
   config: runs.TrackingConfig, demonstrations: Sequence[environments.Demonstrated]
 ) -> dict[str, rewards.Part]:

@@ -4,6 +4,7 @@ python -m experiments.evaluate --checkpoint=DIR,DIR --episodes=10 --json=FILE --
 python -m experiments.evaluate --checkpoint=DIR --demonstrations=UNSEEN.npz --json=FILE
 """
 
+from collections.abc import Mapping, Sequence
 import json
 import pathlib
 from typing import Any
@@ -13,6 +14,7 @@ from absl import flags
 from eimitate import errors
 from eimitate import evaluation
 from eimitate import imitation
+from eimitate import logs
 from experiments import command_line
 from experiments import video
 
@@ -45,7 +47,10 @@ def main() -> None:
   if _VIDEO.value:
     video.prepare(_VIDEO.value)
   runs = {path: evaluation.load(path, _TASK.value, _BEST.value) for path in paths}
-  result = _imitate(runs) if _DEMONSTRATIONS.value else _evaluate(runs)
+  if _DEMONSTRATIONS.value:
+    result = _imitate(runs)
+  else:
+    result = _evaluate({path: evaluation.performing(run) for path, run in runs.items()})
   if _JSON.value:
     pathlib.Path(_JSON.value).write_text(json.dumps(result, indent=2) + '\n')
   for path in filter(None, (_JSON.value, _VIDEO.value)):
@@ -81,16 +86,29 @@ def _evaluate(runs):
         'returns': other['returns'],
       }
     results.append(result)
-  returns = [result['returns'] for result in results]
-  summary = evaluation.summarise_runs(returns, shared['expert_return'])
-  _print_table(shared, results, summary)
-  return {**shared, 'episodes': _EPISODES.value, **summary, 'runs': results}
+  table = evaluation.table([result['returns'] for result in results], shared['expert_return'])
+  _print_table(shared, results, table)
+  return {**shared, **summarise(results, table), 'table': table, 'runs': results}
+
+
+def summarise(results: Sequence[Mapping[str, Any]], table: Mapping[str, Any]) -> dict[str, Any]:
+  """What all runs' episodes amount to together; steps are those of the shortest run."""
+  fractions = {name: row['mean'] for name, row in table.items() if name == 'fraction_of_expert'}
+  return {
+    'episodes': sum(len(result['returns']) for result in results),
+    'mean_return': table['return']['mean'],
+    **fractions,
+    'returns': [value for result in results for value in result['returns']],
+    **{name: min(result[name] for result in results) for name in logs.COUNTERS},
+  }
 
 
 def _imitate(runs):
   errors.check(len(runs) == 1, '--checkpoint', f'{len(runs)} of them', 'one, for --demonstrations')
-  errors.check(not _VIDEO.value, '--video', 'given', 'none, for --demonstrations')
   [loaded] = runs.values()
+  if _VIDEO.value:
+    film = imitation.film_first(loaded, _DEMONSTRATIONS.value, video.Filmed)
+    video.write_imitation(_VIDEO.value, *film, loaded.description, _SPEED.value)
   result = imitation.evaluate(loaded, _DEMONSTRATIONS.value)
   for name, value in result.items():
     if name != 'imitations':  # A line for each of hundreds of demonstrations.
@@ -98,7 +116,7 @@ def _imitate(runs):
   return result
 
 
-def _print_table(shared, results, summary):
+def _print_table(shared, results, table):
   print(', '.join(f'{name} {value}' for name, value in shared.items()))
   for result in results:
     line = (
@@ -109,11 +127,11 @@ def _print_table(shared, results, summary):
       other = result['also_in']
       line += f'; in {other["task"]} {other["mean_return"]:.1f} ({other["difference"]:+.1f})'
     print(line)
-  names = list(summary['return'])
+  names = list(table['return'])
   print(f'{"":20s}' + ''.join(f'{name:>10s}' for name in names))
   for row, digits in (('return', 1), ('fraction_of_expert', 3)):
-    if row in summary:
-      print(f'{row:20s}' + ''.join(f'{summary[row][name]:10.{digits}f}' for name in names))
+    if row in table:
+      print(f'{row:20s}' + ''.join(f'{table[row][name]:10.{digits}f}' for name in names))
 
 
 if __name__ == '__main__':

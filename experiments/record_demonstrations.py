@@ -156,9 +156,7 @@ def _scripted() -> _Source:
 
 def _trained() -> _Source:
   """The deterministic policy of a checkpoint."""
-  loaded = evaluation.load(_CHECKPOINT.value, _TASK.value)
-  expected = 'one that needs no demonstration to act'
-  errors.check(not loaded.description['tracking'], 'checkpoint', 'one that follows', expected)
+  loaded = evaluation.performing(evaluation.load(_CHECKPOINT.value, _TASK.value))
   config = loaded.description['config']
   frames, expected = config['frame_size'], 'one of states, which a recording holds'
   errors.check(not frames, 'checkpoint', f'a policy of frames of {frames}', expected)

@@ -56,6 +56,12 @@ class Filmed:
     self.frames = [self._environment.render(_SIZE, _SIZE)]
     return timestep
 
+  def restore(self, *saved):
+    """Puts the environment elsewhere, and begins the film anew."""
+    observation = self._environment.restore(*saved)
+    self.frames = [self._environment.render(_SIZE, _SIZE)]
+    return observation
+
   def step(self, action):
     """One step."""
     timestep = self._environment.step(action)
@@ -92,6 +98,26 @@ def write(path: str, filmed: Filmed, description: Mapping[str, Any], speed: floa
     shown['demonstration'] = demonstration_frames(description)
   except errors.InputError as error:
     print(f'No demonstration beside it: {error}', file=sys.stderr)
+  write_frames(path, side_by_side(shown), speed / filmed.control_timestep)
+
+
+def write_imitation(
+  path: str, filmed: Filmed, dataset: Any, description: Mapping[str, Any], speed: float
+) -> None:
+  """Writes the film of an imitation as an mp4, beside the demonstration that was imitated.
+
+  Args:
+    path: of the file.
+    filmed: after the episode.
+    dataset: of that one demonstration.
+    description: of the agent's run.
+    speed: 1 for that of the task.
+  """
+  # Imported here: it imports MuJoCo, which decides on import whether it can draw.
+  from eimitate.demonstrations import rendering
+
+  agent = description['agent'].replace('_', ' ')
+  shown = {agent: filmed.frames, 'demonstration': next(rendering.frames(dataset, _SIZE, _SIZE))}
   write_frames(path, side_by_side(shown), speed / filmed.control_timestep)
 
 

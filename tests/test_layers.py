@@ -37,7 +37,9 @@ _ALLOWED = {
   'inputs': _PURE | _ABOVE | {'tracking'},
   'acting_with_ray': _BASE | {'acting'},
   'states': _BASE | _HOST | {'runs', 'evaluation'},
-  'evaluation': _PURE | {'agents', 'environments', 'demonstrations'} | _HOST,
+  'evaluation': _PURE
+  | {'agents', 'environments', 'demonstrations', 'rewards', 'runs', 'tracking'}
+  | _HOST,
   'imitation': _BASE
   | {
     'acting',
@@ -46,6 +48,7 @@ _ALLOWED = {
     'evaluation',
     'demonstrations',
     'rewards',
+    'runs',
     'tracking',
   },
   'runs': _BASE,

@@ -222,8 +222,11 @@ def test_a_run_resumes_exactly_and_imitates_unseen_demonstrations(path, tmp_path
 
   monkeypatch.setattr(imitation, '_BATCH', 1)  # One after the other, it comes to the same.
   loaded = evaluation.load(tmp_path / 'whole')
-  with pytest.raises(errors.InputError, match='--demonstrations: found none'):
-    evaluation.environments_of(loaded, 1)
+  performing = evaluation.performing(loaded)
+  performed = evaluation.evaluate(performing, evaluation.environments_of(performing, 2))
+  assert performed['failed_episodes'] == 0 and len(performed['returns']) == 2
+  demonstrated = demonstrations.load(path).take(3).mean_return
+  assert performing.description['expert_return'] == demonstrated
   result = imitation.evaluate(loaded, path)
   # Three of the five were learnt from.
   assert result['demonstrations'] == 2

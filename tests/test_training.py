@@ -502,7 +502,7 @@ def test_interquartile_mean_and_its_interval():
 
 
 def test_summary_of_runs():
-  summary = evaluation.summarise_runs([[0.0, 4.0], [8.0, 8.0]], 16.0)
+  summary = evaluation.table([[0.0, 4.0], [8.0, 8.0]], 16.0)
   raw = summary['return']
   assert (raw['mean'], raw['min'], raw['iqm']) == (5.0, 0.0, 6.0)
   assert raw['std'] == pytest.approx(np.std([0, 4, 8, 8]))
@@ -510,7 +510,7 @@ def test_summary_of_runs():
   assert (raw['iqm_low'], raw['iqm_high']) == (4, 6)
   fractions = summary['fraction_of_expert']
   assert fractions == {name: value / 16 for name, value in raw.items()}
-  assert set(evaluation.summarise_runs([[1.0]], 0.0)) == {'return'}
+  assert set(evaluation.table([[1.0]], 0.0)) == {'return'}
 
 
 def test_temperature_schedule():

@@ -54,7 +54,7 @@ def make_config(task: str = '', preset: str = 'state', action_repeat: int = 0) -
     'task.batch_size': 32,
     'agent_steps': 60_000,
     'updates_per_agent_step': 0.7,
-    'num_demonstrations': 500,
+    'num_demonstrations': 0,  # All but some to evaluate with.
     'replay.episodes': 200,
     'actors.num': 65,
     # Standard deviations of the exploration noise: with 0.3 hardly an episode lasts three steps.

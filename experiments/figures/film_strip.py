@@ -20,7 +20,7 @@ def data(checkpoint: str | os.PathLike, count: int = 8) -> dict[str, list[np.nda
   Raises:
     InputError: if the checkpoint cannot be opened, or its task cannot be drawn.
   """
-  loaded = evaluation.load(checkpoint)
+  loaded = evaluation.performing(evaluation.load(checkpoint))
   environments = evaluation.environments_of(loaded, 1)
   film = video.film_first(environments)
   found = evaluation.evaluate(loaded, environments)

@@ -52,7 +52,7 @@ print(description['agent'], description['task'], loaded.counters)
 environments = evaluation.environments_of(loaded, EPISODES)
 film = video.film_first(environments)
 result = evaluation.evaluate(loaded, environments)
-summary = evaluation.summarise_runs([result['returns']], description['expert_return'])
+summary = evaluation.table([result['returns']], description['expert_return'])
 for row, values in summary.items():
   print(row, {name: round(value, 3) for name, value in values.items()})
 

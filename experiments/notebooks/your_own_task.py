@@ -2,6 +2,11 @@
 # jupyter:
 #   jupytext:
 #     formats: py:percent,ipynb
+#     text_representation:
+#       extension: .py
+#       format_name: percent
+#       format_version: '1.3'
+#       jupytext_version: 1.19.6
 #   kernelspec:
 #     display_name: Python 3
 #     language: python
@@ -134,4 +139,4 @@ for row in logs.read(FOLDER / 'run' / 'metrics.jsonl'):
 
 loaded = evaluation.load(FOLDER / 'run')
 found = evaluation.evaluate(loaded, evaluation.environments_of(loaded, 5))
-evaluation.summarise_runs([found['returns']], loaded.description['expert_return'])
+evaluation.table([found['returns']], loaded.description['expert_return'])

@@ -69,14 +69,22 @@ def test_evaluate(workdir, tmp_path):
   result = programs.run('evaluate', checkpoints, '--episodes=2', f'--json={output}')
   assert result.returncode == 0, result.stderr
   values = json.loads(output.read_text())
-  assert values['task'] == 'cartpole/swingup' and values['episodes'] == 2
+  assert values['task'] == 'cartpole/swingup' and values['episodes'] == 4
   first, second = values['runs']
+  for shown in (values, first):  # The same names for one run and for all of them.
+    assert shown['agent_steps'] == 250 and shown['env_steps'] == 2000
+    assert shown['mean_return'] == pytest.approx(np.mean(shown['returns']))
+    assert shown['fraction_of_expert'] == pytest.approx(
+      shown['mean_return'] / values['expert_return']
+    )
+  assert values['returns'] == first['returns'] + second['returns']
   assert first['agent_steps'] == 250 and first['env_steps'] == 2000 and first['seed'] == 3
   assert first['returns'] == second['returns'] and len(first['returns']) == 2
-  assert values['return']['mean'] == pytest.approx(first['mean_return'])
+  table = values['table']
+  assert table['return']['mean'] == pytest.approx(first['mean_return'])
   expert = demonstrations.load(demonstrations.shipped_path('cartpole/swingup')).take(5).mean_return
-  for name, value in values['return'].items():
-    assert values['fraction_of_expert'][name] == pytest.approx(value / expert)
+  for name, value in table['return'].items():
+    assert table['fraction_of_expert'][name] == pytest.approx(value / expert)
     assert name in result.stdout
 
 
