@@ -103,8 +103,11 @@ class _Episode:
     self.observations = []
     self.running = True
     self.failure: Exception | None = None
-    environment.seed(seed)
-    self._guarded(environment.reset)
+    self._guarded(lambda: self._begin(seed))
+
+  def _begin(self, seed):
+    self._environment.seed(seed)
+    return self._environment.reset()
 
   def step(self, action):
     """Takes one action."""

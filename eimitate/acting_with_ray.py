@@ -74,7 +74,7 @@ def start(
       trajectories += recorded
       failures.update(failed)
     if not any(trajectories):
-      raise RuntimeError('every worker failed before a step') from reason
+      raise errors.EnvironmentsFailed('every worker failed before a step') from reason
     return acting.Collected(trajectories, failures)
 
   return collect

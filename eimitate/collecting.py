@@ -76,7 +76,7 @@ def make_collect(
     trajectories, failures = processes.on_leader(lambda: act(params, rng_key, temperature, seeds))
     recorded = [trajectory for trajectory in trajectories if trajectory]
     if not recorded:
-      raise RuntimeError(f'every environment failed before a step: {dict(failures)}')
+      raise errors.EnvironmentsFailed(f'every environment failed before a step: {dict(failures)}')
     done = Round(
       agent_steps=sum(len(trajectory.actions) for trajectory in recorded),
       episodes=count,
@@ -124,7 +124,7 @@ def _on_device(agent, inputs, placement, once) -> Collect:
     learner, replay, totals = fill(state.learner, rng_key, state.replay, temperature)
     totals = jax.device_get(totals)
     if not totals['agent_steps']:
-      raise RuntimeError('every environment failed before a step')
+      raise errors.EnvironmentsFailed('every environment failed before a step')
     failed = int(totals['failures'])
     done = Round(
       agent_steps=int(totals['agent_steps']),

@@ -2,6 +2,7 @@
 
 from collections.abc import Mapping
 import dataclasses
+import math
 from typing import Any
 
 from eimitate import errors
@@ -47,6 +48,17 @@ def from_dict(cls: Any, values: Mapping[str, Any], name: str = 'config') -> Any:
     else:
       fields[key] = _coerce(current, value, f'{name}.{key}')
   return cls(**fields)
+
+
+def check_finite(config: Any, name: str = 'config') -> None:
+  """Raises `InputError` where a number anywhere in `config` is infinite or none."""
+  for field in dataclasses.fields(config):
+    value, path = getattr(config, field.name), f'{name}.{field.name}'
+    if dataclasses.is_dataclass(value):
+      check_finite(value, path)
+    for number in value if isinstance(value, tuple) else (value,):
+      finite = not isinstance(number, float) or math.isfinite(number)
+      errors.check(finite, path, value, 'finite numbers')
 
 
 def differences(stored: Mapping[str, Any], given: Mapping[str, Any], name: str = '') -> list[str]:

@@ -8,6 +8,14 @@ class InputError(ValueError):
   traceback.
   """
 
+  def __init__(self, message: object):
+    """`message` may quote other libraries, whose messages have several lines."""
+    super().__init__(' '.join(str(message).split()))
+
+
+class EnvironmentsFailed(RuntimeError):
+  """No environment came as far as a step, so that there is nothing to learn from."""
+
 
 def check(condition: bool, field: str, found: object, expected: object) -> None:
   """Raises `InputError` naming `field`, `found` and `expected` unless `condition` holds."""

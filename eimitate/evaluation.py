@@ -124,17 +124,19 @@ def rollout(
   params: types.Params,
   environments: Sequence | environments_lib.OnDevice,
   stack: int = 1,
-) -> list[types.Trajectory | None]:
-  """One greedy episode per environment, always from the same initial states; None if it failed."""
+) -> acting.Collected:
+  """One greedy episode per environment, always from the same initial states."""
   if isinstance(environments, environments_lib.OnDevice):
-    return acting_on_device.rollout(policy, params, environments, _SEED)
+    trajectories = acting_on_device.rollout(policy, params, environments, _SEED)
+    failed = sum(trajectory is None for trajectory in trajectories)
+    return acting.Collected(trajectories, {'not_finite': failed} if failed else {})
   calls = iter(range(1 << 30))
 
   def act(observations):
     return np.asarray(policy(params, jax.random.key(next(calls)), observations))
 
   seeds = [_SEED + i for i in range(len(environments))]
-  return acting.collect_episodes(act, environments, seeds, stack).trajectories
+  return acting.collect_episodes(act, environments, seeds, stack)
 
 
 def task_returns(trajectories: Sequence[types.Trajectory | None]) -> list[float]:
@@ -256,18 +258,18 @@ def evaluate(loaded: Loaded, environments: Sequence | environments_lib.OnDevice)
 
   Returns:
     The checkpoint's seed and steps; its returns, their mean and, where an expert's return is known,
-    the mean's fraction of it; how many episodes failed, whose returns count as 0.
+    the mean's fraction of it; how many episodes failed, whose returns are those until then.
   """
   stack = loaded.description['environment_spec']['stack']
-  trajectories = rollout(loaded.policy, loaded.params, environments, stack)
-  returns = task_returns(trajectories)
+  collected = rollout(loaded.policy, loaded.params, environments, stack)
+  returns = task_returns(collected.trajectories)
   summary = summarise(returns, loaded.description['expert_return'])
   return {
     'seed': loaded.description['seed'],
     **{name: loaded.counters[name] for name in logs.COUNTERS},
     **{name: summary[name] for name in ('mean_return', 'fraction_of_expert') if name in summary},
     'returns': returns,
-    'failed_episodes': sum(trajectory is None for trajectory in trajectories),
+    'failed_episodes': sum(collected.failures.values()),
   }
 
 

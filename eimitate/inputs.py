@@ -73,6 +73,7 @@ def load(run: runs.Run) -> Inputs:
     longest = config.replay.longest or _first(environments).longest_episode
     expected = 'agent steps of the longest episode, which the environment does not tell'
     errors.check(longest > 0, 'config.replay.longest', longest, expected)
+    _check_stack(config, longest)
     expert_return = environments_lib.expert_return(run.task, config.frame_size)
     summarise = functools.partial(evaluation.summarise_trajectories, expert_return=expert_return)
     return Inputs(environments, spec, None, expert_return, longest, evaluators, summarise)
@@ -88,12 +89,16 @@ def load(run: runs.Run) -> Inputs:
     spec = dataset_lib.with_statistics(dataset, spec)
   recorded = max(len(episode.trajectory.actions) for episode in dataset.episodes)
   longest = config.replay.longest or max(recorded, _first(environments).longest_episode)
-  if spec.frame:
-    expected = f'at most the {longest + 1} frames of an episode'
-    errors.check(config.stack <= longest + 1, 'config.stack', config.stack, expected)
+  _check_stack(config, longest)
   expert_return = dataset.mean_return
   summarise = functools.partial(evaluation.summarise_trajectories, expert_return=expert_return)
   return Inputs(environments, spec, dataset, expert_return, longest, evaluators, summarise)
+
+
+def _check_stack(config, longest):
+  fits = not config.frame_size or config.stack <= longest + 1
+  expected = f'at most the {longest + 1} frames of an episode'
+  errors.check(fits, 'config.stack', config.stack, expected)
 
 
 def _check_longest(config, environments):

@@ -40,7 +40,9 @@ class Logger:
     self._timing = open(folder / 'timing.jsonl', 'ab')
     later = agent_steps + 1 if agent_steps else None
     self._events = tensorboardX.SummaryWriter(str(folder / 'tensorboard'), purge_step=later)
-    self._bar = tqdm.tqdm(total=total_agent_steps, unit=' agent steps', dynamic_ncols=True)
+    self._bar = tqdm.tqdm(
+      total=total_agent_steps, initial=agent_steps, unit=' agent steps', dynamic_ncols=True
+    )
     self._postfix = {}
 
   @property

@@ -29,8 +29,11 @@ def prepare_cpu_devices(requested: int = 0) -> None:
   """Makes one CPU device per core (up to 4); call it before jax touches a device.
 
   Two CPU devices on two cores are 1.1 to 1.3 times as fast as one (experiments/results/benchmark).
+  More than there are cores are not made: who wants virtual ones sets JAX_NUM_CPU_DEVICES.
   """
-  count = requested or min(len(os.sched_getaffinity(0)), _MOST_DEVICES)
+  if jax.config.jax_num_cpu_devices > 0:  # pyrefly: ignore[missing-attribute]
+    return
+  count = min(requested or _MOST_DEVICES, len(os.sched_getaffinity(0)))
   try:
     jax.config.update('jax_num_cpu_devices', count)
   except RuntimeError:  # The backend is up already, as in a notebook: use what it has.

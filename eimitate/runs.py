@@ -1,14 +1,20 @@
 """What a run is: its settings, what names it, and the work directory that holds it."""
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+import contextlib
 import dataclasses
+import fcntl
 import json
+import logging
 import pathlib
 import re
 from typing import Any, NamedTuple
 
 from eimitate import configuration
 from eimitate import errors
+
+LARGEST_SEED = 2**32 - 1
+"""jax takes seeds modulo 2^32: larger ones would be the same as smaller ones."""
 
 PLACEMENTS = ('host', 'device', 'ray')
 """Of actors: `host`, in this process, acted on in one batch; `device`, a jax program's; `ray`, in
@@ -167,8 +173,12 @@ def current_temperature(config: ActorsConfig, fraction: float) -> float:
   return passed[-1]
 
 
-def validate(config: Config) -> None:
+def validate(run: Run) -> None:
   """Raises `InputError` on settings that no run can have."""
+  config, seed = run.config, run.seed
+  errors.check(0 <= seed <= LARGEST_SEED, 'seed', seed, f'in [0, {LARGEST_SEED}]')
+  for settings in (run.agent_config, config):
+    configuration.check_finite(settings)
   positive = {
     'agent_steps': config.agent_steps,
     'updates_per_agent_step': config.updates_per_agent_step,
@@ -233,14 +243,39 @@ def common(description: Mapping[str, Any]) -> dict[str, Any]:
   return {**_without_pixels(description), 'config': {**config, 'parallel': parallel}}
 
 
+def _read(path):
+  try:
+    stored = json.loads(path.read_text())
+  except ValueError:  # No JSON, or no text.
+    stored = None
+  whole = isinstance(stored, dict) and isinstance(stored.get('config'), dict)
+  errors.check(whole, 'workdir', f'{path} damaged', 'what a run has written there')
+  return stored
+
+
+@contextlib.contextmanager
+def lock(workdir: pathlib.Path) -> Iterator[None]:
+  """Keeps other processes out of a claimed work directory; a process that dies lets go of it.
+
+  Raises:
+    InputError: if another one trains there.
+  """
+  with open(workdir / 'config.json', 'rb') as file:
+    try:
+      fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError as error:
+      expected = 'one that no other process trains in'
+      raise errors.InputError(f'workdir: found {workdir} in use, expected {expected}') from error
+    except OSError:  # Some network's file systems have no locks.
+      logging.warning('%s cannot be locked: do not train there twice at once', workdir)
+    yield
+
+
 def claim(workdir: pathlib.Path, description: Mapping[str, Any]) -> None:
   """Writes config.json into a new work directory, or checks that a used one holds this run."""
   path = workdir / 'config.json'
   if path.exists():
-    try:
-      stored = json.loads(path.read_text())
-    except json.JSONDecodeError as error:
-      raise errors.InputError(f'workdir: found {path} unreadable, expected JSON') from error
+    stored = _read(path)
     different = configuration.differences(_identity(stored), _identity(description))
     expected = 'the same settings to resume, or another --workdir'
     errors.check(not different, 'workdir', f'{workdir} with {"; ".join(different)}', expected)

@@ -59,7 +59,7 @@ def train(
     FloatingPointError: if the loss is no longer finite; the last checkpoint is kept.
   """
   config = run.config
-  runs.validate(config)
+  runs.validate(run)
   inputs = inputs_lib.load(run)
   agent = evaluation.AGENTS[run.agent].make_agent(run.agent_config, inputs.spec)
   description = inputs_lib.describe(run, inputs)
@@ -92,6 +92,7 @@ def train(
   processes.only_leader(lambda: runs.claim(workdir, description))
 
   with contextlib.ExitStack() as stack:
+    processes.only_leader(lambda: stack.enter_context(runs.lock(workdir)))
     opened = processes.only_leader(
       lambda: checkpoints_lib.Checkpoints(workdir, config.checkpoints.keep)
     )
@@ -222,9 +223,10 @@ class _Parts:
 
     def evaluated():
       environments, stack = self._inputs.evaluators, self._inputs.spec.stack
-      trajectories = evaluation.rollout(self._act_greedily, params, environments, stack)
+      trajectories, failures = evaluation.rollout(self._act_greedily, params, environments, stack)
       recorded = [trajectory for trajectory in trajectories if trajectory]
-      return self._inputs.summarise(trajectories), self._diagnose(state, recorded)
+      summary = {**self._inputs.summarise(trajectories), 'failed_episodes': sum(failures.values())}
+      return summary, self._diagnose(state, recorded)
 
     result, diagnosis = processes.on_leader(evaluated)
     self._log(state.counters, diagnosis)

@@ -73,7 +73,7 @@ def _guarded(main):
     main()
   except errors.InputError as error:
     _stop(error)
-  except FloatingPointError as error:
+  except (FloatingPointError, errors.EnvironmentsFailed) as error:
     _stop(f'{error}; the last checkpoint is kept')
   # A device was lost, or its memory is full; or another process was killed.
   except (ConnectionError, jax.errors.JaxRuntimeError) as error:

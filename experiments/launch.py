@@ -20,7 +20,9 @@ from experiments.figures import curves
 
 TASK = flags.DEFINE_string('task', 'cartpole/swingup', 'domain/task of the dm_control suite.')
 PRESET = flags.DEFINE_string('preset', 'state', 'What is observed: state or image.')
-_SEED = flags.DEFINE_integer('seed', 0, 'Of everything random.', lower_bound=0)
+_SEED = flags.DEFINE_integer(
+  'seed', 0, 'Of everything random.', lower_bound=0, upper_bound=runs.LARGEST_SEED
+)
 _SEEDS = flags.DEFINE_list('seeds', [], 'Seeds to train in turn, in WORKDIR/seed_N each.')
 _WORKDIR = flags.DEFINE_string(
   'workdir', '', 'Where everything is written; a used one resumes. Empty: runs/TASK_NAME_SEED.'
@@ -89,7 +91,9 @@ def _draw(workdirs, output):
 
 def _parse_seeds(texts: list[str]) -> list[int]:
   good = all(text.isdecimal() for text in texts) and len(set(texts)) == len(texts)
-  errors.check(good, '--seeds', ','.join(texts), 'different numbers, like 0,1,2')
+  good = good and all(int(text) <= runs.LARGEST_SEED for text in texts)
+  expected = f'different numbers up to {runs.LARGEST_SEED}, like 0,1,2'
+  errors.check(good, '--seeds', ','.join(texts), expected)
   return [int(text) for text in texts]
 
 

@@ -393,6 +393,8 @@ def test_another_runs_workdir_is_refused(data, trained, overrides, seed, message
     ({'actors.placement': 'moon'}, "config.actors.placement: found 'moon', expected host or dev"),
     ({'actors.workers': 2}, 'config.actors.workers: found 2, expected 1, or config.actors.placem'),
     ({'parallel.devices': 64}, 'config.parallel.devices: found 64, expected 1 to 4'),
+    ({'actors.temperatures': (1.0, 0.5, float('nan'))}, 'config.actors.temperatures: found .*nan'),
+    ({'seed': 2**32}, r'seed: found 4294967296, expected in \[0, 4294967295\]'),
     ({'replay.episodes': 10**9}, 'config.replay.episodes: found 1000000000, a replay of .* GiB'),
   ],
 )
@@ -401,6 +403,33 @@ def test_bad_input_writes_nothing(data, tmp_path, overrides, message):
   with pytest.raises(ValueError, match=message):
     training.train(small_run(data, **overrides), workdir)
   assert not workdir.exists()
+
+
+def test_infinite_settings_of_the_agent_write_nothing(data, tmp_path):
+  agent = learner_test.small(**{'loss.bc': float('inf')})
+  with pytest.raises(ValueError, match='config.loss.bc: found inf, expected finite numbers'):
+    training.train(small_run(data, agent=agent), tmp_path / 'run')
+  assert not (tmp_path / 'run').exists()
+
+
+@pytest.mark.parametrize('text', [b'{"config": ', b'\xff\xfe', b'[]', b'{"config": []}'])
+def test_a_damaged_description_is_refused(data, tmp_path, text):
+  path = tmp_path / 'config.json'
+  path.write_bytes(text)
+  with pytest.raises(ValueError, match='workdir: found .*config.json damaged'):
+    training.train(small_run(data), tmp_path)
+  assert path.read_bytes() == text and len([*tmp_path.iterdir()]) == 1
+
+
+def test_two_runs_at_once_in_one_folder_are_refused(data, trained, tmp_path):
+  workdir = tmp_path / 'run'
+  shutil.copytree(trained[0], workdir)
+  before = (workdir / 'metrics.jsonl').read_bytes()
+  with runs.lock(workdir):
+    with pytest.raises(ValueError, match='workdir: found .* in use, expected one that no other'):
+      training.train(small_run(data), workdir)
+  training.train(small_run(data), workdir)  # It is free again.
+  assert (workdir / 'metrics.jsonl').read_bytes() == before
 
 
 def test_a_strangers_folder_is_refused(data, tmp_path):
@@ -470,7 +499,9 @@ def test_a_read_only_work_directory(data, tmp_path, monkeypatch):
 def test_failures_are_logged_by_reason(data, tmp_path):
   factory = 'tests.environments.fakes:make_failing'
   training.train(small_run(data, environment=factory, agent_steps=20), tmp_path / 'run')
-  [row] = [x for x in logs.read(tmp_path / 'run' / 'metrics.jsonl') if 'collect/mean_return' in x]
+  rows = logs.read(tmp_path / 'run' / 'metrics.jsonl')
+  assert [row['eval/failed_episodes'] for row in rows if 'eval/mean_return' in row] == [2, 2]
+  [row] = [row for row in rows if 'collect/mean_return' in row]
   assert row['collect/failed_episodes'] == row['collect/failed_episodes/RuntimeError'] == 2
 
 

@@ -44,6 +44,11 @@ def make_search(config: base.Config, model: base.Model) -> base.Search:
   if config.kind == 'node_list':
     # Its backup divides by powers of the discount.
     errors.check(model.discount > 0, 'discount', model.discount, 'more than 0, or search.kind=mctx')
-  in_unit = 0 <= config.bc_fraction <= 1
-  errors.check(in_unit, field('bc_fraction'), config.bc_fraction, 'a share in [0, 1]')
+  for name in ('bc_fraction', 'dirichlet_fraction'):
+    value = getattr(config, name)
+    errors.check(0 <= value <= 1, field(name), value, 'a share in [0, 1]')
+  for name in ('c2', 'dirichlet_alpha', 'value_scale'):
+    value = getattr(config, name)
+    errors.check(value > 0, field(name), value, 'more than 0')
+  errors.check(config.c1 >= 0, field('c1'), config.c1, '0 or more')
   return _KINDS[config.kind](config, model)

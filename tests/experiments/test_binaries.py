@@ -9,6 +9,7 @@ import numpy as np
 import pytest
 
 from eimitate import demonstrations
+from eimitate import errors
 from eimitate import evaluation
 from eimitate.demonstrations import verification
 from experiments import command_line
@@ -153,6 +154,26 @@ def test_a_full_disk_is_one_line(capsys):
   assert capsys.readouterr().err == said
 
 
+@pytest.mark.parametrize(
+  ('error', 'said'),
+  [
+    (errors.InputError('field: found a\nb,\n expected c'), 'field: found a b, expected c'),
+    (
+      errors.EnvironmentsFailed('every environment failed before a step'),
+      'every environment failed before a step; the last checkpoint is kept',
+    ),
+  ],
+)
+def test_what_is_wrong_is_one_line(error, said, capsys):
+  def main():
+    raise error
+
+  with pytest.raises(SystemExit) as ended:
+    command_line._guarded(main)
+  assert ended.value.code == 2
+  assert capsys.readouterr().err == f'error: {said}\n'
+
+
 def test_a_lost_device_is_one_line(capsys):
   def main():
     raise jax.errors.JaxRuntimeError('INTERNAL: CUDA error: device lost\n in stream 3')
@@ -249,6 +270,12 @@ def test_plot_says_what_it_skips(workdir, tmp_path):
     ('plot', ['--sources=/none', '--output=x.gif'], "--output: found 'x.gif', expected a name.png"),
     ('plot', ['--sources=x', '--output=x.png', '--figure=pie'], "--figure: found 'pie', expected"),
     ('plot', ['--sources=/none', '--output=x.png', '--figure=latents'], 'checkpoint: found no'),
+    (
+      'train_behavioural_cloning',
+      ['--config.parallel.devices=4096'],
+      'config.parallel.devices: found 4096, expected 1 to ',
+    ),
+    ('train_efficient_imitate', ['--seed=4294967296'], '--seed'),
     ('benchmark', ['--what=everything'], "--what: found 'everything', expected update"),
     ('benchmark', ['--compare=search.kind'], "--compare: found 'search.kind', expected FIELD"),
     ('benchmark', ['--compare=search.knid=mctx'], 'config.search.knid'),

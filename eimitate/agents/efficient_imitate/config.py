@@ -232,9 +232,12 @@ _POSITIVE = (
   'target_update_interval',
   'loss.bc_interval',
   'optimiser.learning_rate',
+  'optimiser.max_gradient_norm',
   'networks.latent',
+  'networks.projection',
   'networks.value_limit',
 )
+_NOT_NEGATIVE = ('shift', 'intensity', 'optimiser.weight_decay')
 
 
 def validate(config: Config) -> None:
@@ -247,9 +250,13 @@ def validate(config: Config) -> None:
     errors.check(value > 0, f'config.{field}', value, 'more than 0')
   for field in _LAYERS:
     mlp.check_sizes(f'config.networks.{field}', getattr(config.networks, field))
-  for field in ('shift', 'intensity'):
-    value = getattr(config, field)
+  coefficients = dataclasses.asdict(config.loss)
+  numbers = [f'loss.{name}' for name, value in coefficients.items() if isinstance(value, float)]
+  for field in (*_NOT_NEGATIVE, *numbers):
+    value = _get(config, field)
     errors.check(value >= 0, f'config.{field}', value, '0 or more')
+  momentum = config.optimiser.momentum
+  errors.check(0 <= momentum < 1, 'config.optimiser.momentum', momentum, 'in [0, 1)')
   errors.check(config.batch_size % 2 == 0, 'config.batch_size', config.batch_size, 'an even number')
   errors.check(0 <= config.discount < 1, 'config.discount', config.discount, 'in [0, 1)')
   bins = config.networks.value_bins
