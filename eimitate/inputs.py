@@ -221,7 +221,8 @@ def _load_to_follow(run: runs.Run, environment) -> tuple[dataset_lib.Dataset, Se
   unseen = dataset_lib.load(tracked.validation) if tracked.validation else behind
   curricula = {name: getattr(tracked, name) for name in ('curriculum', 'task_curriculum')}
   spec = environments_lib.environment_spec(environment)
-  needs_actions = len(run.agent_config.rewards) == 1
+  # Who learns from two rewards imitates without actions.
+  needs_actions = run.agent_config.needs_demonstrations and len(run.agent_config.rewards) == 1
   for followed, begins in ((dataset, curricula), (unseen, {})):
     if followed.episodes:
       dataset_lib.check_matches(followed, run.task, repeat, spec, needs_actions)
@@ -261,7 +262,8 @@ def _first(environments):
 
 def demonstrations_replay(inputs: Inputs) -> episodes.Replay | None:
   """All the demonstrations' episodes in a replay that just holds them."""
-  # Who learns from two rewards follows demonstrations, and imitates without their actions.
-  if inputs.dataset is None or inputs.spec.rewards > 1:
+  # Who follows demonstrations without their actions does not learn from them otherwise.
+  dataset = inputs.dataset
+  if dataset is None or not dataset.has_actions or inputs.spec.rewards > 1:
     return None
-  return episodes.of(inputs.spec, [episode.trajectory for episode in inputs.dataset.episodes])
+  return episodes.of(inputs.spec, [episode.trajectory for episode in dataset.episodes])

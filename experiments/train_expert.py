@@ -1,6 +1,7 @@
 """Trains an expert from the task's own reward, with D4PG, until it is as good as asked.
 
 python -m experiments.train_expert --task=cartpole/swingup --target_return=873 --seed=0
+python -m experiments.train_expert --task=ball_in_cup/catch --config.reward=tracking
 """
 
 import dataclasses
@@ -20,8 +21,9 @@ _CONFIG = command_line.define_config(d4pg.make_config())
 
 
 def main() -> None:
-  repeat = _CONFIG.value.action_repeat
-  config = d4pg.make_config(launch.TASK.value, launch.PRESET.value, repeat)
+  given = _CONFIG.value
+  named = launch.TASK.value, launch.PRESET.value
+  config = d4pg.make_config(*named, given.action_repeat, given.reward)
   config = command_line.overridden(config, _CONFIG)
   if _TARGET.value is not None:
     config = dataclasses.replace(config, target_return=_TARGET.value)

@@ -22,6 +22,7 @@ from eimitate.agents import efficient_imitate
 from eimitate.agents import metamimic
 from eimitate.demonstrations import demonstrators
 from eimitate.demonstrations import recording
+from experiments import command_line
 from experiments.configs import d4pg as d4pg_config
 from experiments.configs import metamimic as metamimic_config
 
@@ -237,6 +238,32 @@ def test_a_run_resumes_exactly_and_imitates_unseen_demonstrations(path, tmp_path
     assert 0 <= measured['imitation_fraction'] <= measured['tracked_fraction'] <= 1
   last = [line for line in whole.splitlines() if 'eval/imitation_fraction' in line][-1]
   assert f'"eval/imitation_fraction": {result["imitation_fraction"]}' in last
+
+
+def test_d4pg_learns_to_track_without_actions(recorded, tmp_path):
+  unknown = [
+    x._replace(trajectory=x.trajectory._replace(actions=np.zeros((8, 0), np.float32)))
+    for x in recorded
+  ]
+  path = str(tmp_path / 'unknown.npz')
+  demonstrations.save(path, _METADATA, unknown)
+  config = configuration.override(
+    d4pg_config.make_config(_TASK, reward='tracking'),
+    {name: value for name, value in _SMALL.items() if not name.startswith(('imitation', 'task'))}
+    | {'demonstrations': path, 'batch_size': 4, 'policy': (8,), 'critic': (8,)}
+    | {'tracking.task_actors': 0, 'num_demonstrations': 0},
+  )
+  run = runs.Run(
+    'd4pg', _TASK, 0, command_line.part(config, d4pg.Config), command_line.part(config, runs.Config)
+  )
+  # Of five demonstrations one is kept for evaluation.
+  assert len(inputs.load(run).dataset.episodes) == 4
+  result = training.train(run, tmp_path / 'run')
+  assert 0 <= result['imitation_fraction'] <= 1 and 'task_return' not in result
+  loaded = evaluation.load(tmp_path / 'run')
+  assert imitation.evaluate(loaded, path)['demonstrations'] == 1
+  with pytest.raises(errors.InputError, match='--demonstrations: found none, expected a dataset'):
+    evaluation.performing(loaded)
 
 
 def test_efficient_imitate_learns_to_track(path, recorded, tmp_path):

@@ -27,8 +27,27 @@ class Config(d4pg.Config, runs.Config):
   """Flat, so that --config.n_step and --config.agent_steps need no prefix."""
 
 
-def make_config(task: str = '', preset: str = 'state', action_repeat: int = 0) -> Config:
+# Of following demonstrations. How well a step tracks shows in the next observation: a target of
+# five steps would also hold the exploration noise of four more actions.
+TRACKING = {
+  'reward': 'tracking',
+  'n_step': 1,
+  'discount': 0.9,
+  'highest_value': 10.0,
+  'num_atoms': 51,
+}
+
+
+def make_config(
+  task: str = '', preset: str = 'state', action_repeat: int = 0, reward: str = 'environment'
+) -> Config:
   """The defaults for an expert on a task, from state or from frames, at the task's action repeat.
+
+  Args:
+    task: empty for those that do not depend on it.
+    preset: `state` or `image`.
+    action_repeat: 0 for the task's own.
+    reward: what is learnt from; `tracking` needs no scale, and has no expert to reach.
 
   Raises:
     InputError: on an unknown preset.
@@ -53,7 +72,9 @@ def make_config(task: str = '', preset: str = 'state', action_repeat: int = 0) -
   }
   if preset == 'image':
     settings |= FROM_FRAMES | {'batch_size': 64, 'learning_rate': 1e-4, 'n_step': 5}
-  if task:
+  if reward == 'tracking':
+    settings |= TRACKING
+  elif task:
     # The mean reward of an environment step: at most 1, so that returns fit the critic's support.
     size = settings.get('frame_size', 0)
     repeat = environments.resolve_action_repeat(task, action_repeat, frame_size=size)

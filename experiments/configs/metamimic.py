@@ -43,12 +43,7 @@ def make_config(task: str = '', preset: str = 'state', action_repeat: int = 0) -
   """
   errors.check(preset in PRESETS, '--preset', repr(preset), ' or '.join(PRESETS))
   settings: dict[str, Any] = {
-    # How well a step tracks shows in the next observation. A target of five steps would also hold
-    # the exploration noise of four more actions.
-    'imitation.n_step': 1,
-    'imitation.discount': 0.9,
-    'imitation.highest_value': 10.0,
-    'imitation.num_atoms': 51,
+    **{f'imitation.{name}': value for name, value in d4pg.TRACKING.items()},
     'imitation.batch_size': 128,
     'task.n_step': 3,
     'task.batch_size': 32,

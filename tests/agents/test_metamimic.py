@@ -16,7 +16,9 @@ _SPEC = types.EnvironmentSpec(
   6, 2, (0.0,) * 6, (1.0,) * 6, goal=3, goal_scale=(1.0,) * 3, rewards=2
 )
 _D4PG = d4pg.Config(batch_size=8, n_step=2, policy=(16,), critic=(16,), num_atoms=11)
-_CONFIG = agents.metamimic.Config(dataclasses.replace(_D4PG, sampling='prioritised'), _D4PG)
+_CONFIG = agents.metamimic.Config(
+  dataclasses.replace(_D4PG, sampling='prioritised', reward='tracking'), _D4PG
+)
 
 
 def _episode(steps, imitates, seed=0):
@@ -74,7 +76,7 @@ def test_acts_by_whether_there_is_a_goal():
   params = agent.params(agent.init(jax.random.key(0)))
   observations = jnp.array([[1.0, 2, 3, 1, 1, 1], [1, 2, 3, 0, 0, 0], [1, 2, 3, 0, 0, 2]])
   chosen = agent.act_greedily(params, jax.random.key(1), observations)
-  imitation = networks.make_imitation_networks(_CONFIG.imitation, _SPEC)
+  imitation = d4pg.make_networks(_CONFIG.imitation, _SPEC)
   task = d4pg.make_networks(_CONFIG.task, networks.task_spec(_SPEC))
   with_goal = imitation.policy(params.imitation, observations)
   without = task.policy(params.task, observations[:, :3])
@@ -88,8 +90,8 @@ def test_imitation_sees_the_goal_relative_to_the_observation_in_units_of_a_step(
   spec = _SPEC._replace(
     observation_mean=(1.0, 2.0, 3.0) * 2, observation_scale=(2.0,) * 6, goal_scale=(0.1,) * 3
   )
-  plain = d4pg.make_networks(_CONFIG.imitation, spec)
-  made = networks.make_imitation_networks(_CONFIG.imitation, spec)
+  plain = d4pg.make_networks(_CONFIG.imitation, spec._replace(goal=0))
+  made = d4pg.make_networks(_CONFIG.imitation, spec)
   params = plain.init(jax.random.key(0))
   seen = jnp.array([[3.0, 2.0, -1.0, 3.05, 2.0, -1.3]])
   inputs = jnp.array([[1.0, 0.0, -2.0, 0.5, 0.0, -3.0]])
@@ -105,11 +107,7 @@ def test_an_update_is_two_of_d4pg():
   replay = _filled(agent, _episode(8, True), _episode(6, False, 1))
   state, key = agent.init(jax.random.key(0)), jax.random.key(7)
   after, replay_after, metrics = jax.jit(agent.update)(state, key, replay, None)
-  imitation = d4pg.make_agent(
-    _CONFIG.imitation,
-    _SPEC._replace(rewards=1),
-    networks.make_imitation_networks(_CONFIG.imitation, _SPEC),
-  )
+  imitation = d4pg.make_agent(_CONFIG.imitation, _SPEC._replace(rewards=1))
   task = d4pg.make_agent(_CONFIG.task, networks.task_spec(_SPEC))
   keys = jax.random.split(key)
   first = jax.jit(imitation.update)(state.imitation, keys[0], replay.imitation, None)

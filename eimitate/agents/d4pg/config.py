@@ -44,6 +44,8 @@ class Config:
   tower: what frames go through first, of policy and critic each.
   num_atoms, lowest_value, highest_value: the critic's support, both ends included.
   reward_scale: recorded rewards are multiplied by it, so that returns fit the support.
+  reward: `environment`, the task's as recorded, or `tracking`, of following a demonstration whose
+    next observation is shown as goal.
   sampling: `uniform` from a ring of steps, or `prioritised` by the critic's loss from a replay
     that gives up its lowest priorities first.
   priority_exponent, importance_exponent: of the prioritised sampling and of its correction.
@@ -62,6 +64,7 @@ class Config:
   num_atoms: int = 101
   lowest_value: float = 0.0
   highest_value: float = 100.0
+  reward: str = 'environment'
   reward_scale: float = 1.0
   sampling: str = 'uniform'
   priority_exponent: float = 0.6
@@ -71,7 +74,12 @@ class Config:
   @property
   def rewards(self) -> tuple[str, ...]:
     """Which of a step's rewards it learns from."""
-    return ('task',)
+    return ('tracking',) if self.reward == 'tracking' else ('task',)
+
+  @property
+  def shortest_demonstration(self) -> int:
+    """Steps that a demonstration to follow has at least."""
+    return self.n_step
 
   @property
   def needs_demonstrations(self) -> bool:
@@ -112,10 +120,10 @@ def validate(config: Config, name: str = 'config') -> None:
   some = not config.demonstration_fraction or 0 < shown < batch
   expected = f"a share of the batch's {batch} rows, at least one of them and not all"
   errors.check(some, f'{name}.demonstration_fraction', config.demonstration_fraction, expected)
-  known = ('uniform', 'prioritised')
-  errors.check(
-    config.sampling in known, f'{name}.sampling', repr(config.sampling), ' or '.join(known)
-  )
+  choices = {'sampling': ('uniform', 'prioritised'), 'reward': ('environment', 'tracking')}
+  for field, known in choices.items():
+    value = getattr(config, field)
+    errors.check(value in known, f'{name}.{field}', repr(value), ' or '.join(known))
   wide = config.highest_value > config.lowest_value
   errors.check(wide, f'{name}.highest_value', config.highest_value, 'more than lowest_value')
 

@@ -12,19 +12,15 @@ from eimitate.agents import learning
 from eimitate.agents.d4pg import config as config_lib
 from eimitate.agents.d4pg import experience as experience_lib
 from eimitate.agents.d4pg import losses
-from eimitate.agents.d4pg.networks import Networks
 from eimitate.agents.d4pg.networks import make_networks
 
 
-def make_agent(
-  config: config_lib.Config, spec: types.EnvironmentSpec, networks: Networks | None = None
-) -> types.Agent:
+def make_agent(config: config_lib.Config, spec: types.EnvironmentSpec) -> types.Agent:
   """Builds D4PG for an environment.
 
   Args:
     config: settings.
     spec: sizes of the environment's observations and actions.
-    networks: others than `make_networks` makes.
 
   Returns:
     A `types.Agent` whose state is a `learning.LearnerState`. Its `act` adds normal noise of
@@ -36,7 +32,7 @@ def make_agent(
       the batch is to come from them.
   """
   config_lib.validate(config)
-  networks = networks or make_networks(config, spec)
+  networks = make_networks(config, spec)
   experience = experience_lib.make_experience(config, spec)
   optimiser = optax.adam(config.learning_rate)
 

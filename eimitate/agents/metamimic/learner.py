@@ -48,11 +48,7 @@ def make_agent(config: config_lib.Config, spec: types.EnvironmentSpec) -> types.
     shown, expected = getattr(config, name).demonstration_fraction, '0: actions are not known'
     errors.check(not shown, f'config.{name}.demonstration_fraction', shown, expected)
   alone = networks.task_spec(spec)
-  imitation = d4pg.make_agent(
-    config.imitation,
-    spec._replace(rewards=1),
-    networks.make_imitation_networks(config.imitation, spec),
-  )
+  imitation = d4pg.make_agent(config.imitation, spec._replace(rewards=1))
   task = d4pg.make_agent(config.task, alone)
 
   def init(rng_key, params=None):
