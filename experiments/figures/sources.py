@@ -5,7 +5,7 @@ groups of one panel are drawn into the same axes. A path is a work directory, a 
 `seed_N` work directories, a CSV file written by `write_csv`, or a pattern of any of them.
 """
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 import csv
 import glob
 import json
@@ -20,6 +20,8 @@ from eimitate import errors
 
 _STEPS = ('agent_steps', 'env_steps')
 _RETURN, _FRACTION = 'eval/mean_return', 'eval/fraction_of_expert'
+_SECONDS = 'seconds'  # A column of CSV files, which may be empty.
+_UPDATE_RATE, _EVALUATION = 'time/updates_per_second', 'time/evaluation_seconds'
 
 
 class Source(NamedTuple):
@@ -34,6 +36,7 @@ class Run(NamedTuple):
   """One run as it is drawn.
 
   agent_steps, returns: `[N]` of its evaluations.
+  seconds: `[N]` wall time from its start to the end of each, stops left out; NaN if unknown.
   repeat: env steps per agent step; 0 where it has not gone far enough to tell.
   expert_return: what its returns are compared with, 0 if unknown.
   """
@@ -41,6 +44,7 @@ class Run(NamedTuple):
   source: Source
   agent_steps: np.ndarray
   returns: np.ndarray
+  seconds: np.ndarray
   repeat: float
   expert_return: float
 
@@ -85,8 +89,9 @@ def load(sources: Sequence[Source]) -> tuple[list[Run], list[str]]:
     errors.check(path.is_file(), '--sources', f'no {path}', 'a work directory or a CSV file')
     try:
       rows, left_out = read(path)
+      rows, untimed = _with_seconds(path, rows)
       runs.append(_run(source, rows))
-      notes += left_out
+      notes += left_out + untimed
     except errors.InputError as error:
       notes.append(f'skipped {path}: {error}')
   errors.check(bool(runs), '--sources', 'nothing to draw (' + '; '.join(notes) + ')', 'a whole run')
@@ -122,7 +127,7 @@ def _from_jsonl(path, text):
       row = json.loads(line)
     except json.JSONDecodeError:
       row = None
-    errors.check(isinstance(row, dict), 'metrics', f'line {number} damaged', 'a JSON object')
+    errors.check(isinstance(row, dict), path.stem, f'line {number} damaged', 'a JSON object')
     rows.append(row)
   return rows, notes
 
@@ -132,7 +137,8 @@ def _from_csv(path, text):
   whole = text.endswith('\n')
   for number, row in enumerate(csv.DictReader(text.splitlines()), 2):
     try:
-      rows.append({name: float(value) for name, value in row.items()})
+      cells = {name: value for name, value in row.items() if (name, value) != (_SECONDS, '')}
+      rows.append({name: float(value) for name, value in cells.items()})
     except (TypeError, ValueError, AttributeError):
       # A file that ends within a line was cut off there.
       last = not whole and number == len(text.splitlines())
@@ -160,6 +166,49 @@ def _check_one_run(rows):
     before = agent_steps
 
 
+def _with_seconds(path, rows):
+  """The same rows with the wall time of evaluations where it is known, and a line if it is damaged.
+
+  A CSV file's rows have it already, if the file does.
+  """
+  timing = path.with_name('timing.jsonl')
+  if path.suffix == '.csv' or not timing.is_file():
+    return rows, []
+  try:
+    lines, notes = _from_jsonl(timing, timing.read_text(errors='replace'))
+  except errors.InputError as error:
+    return rows, [f'{path.parent}: no wall time: {error}']
+  ends = _evaluation_ends(lines)
+  known = lambda row: _RETURN in row and row['agent_steps'] in ends
+  return [row | {_SECONDS: ends[row['agent_steps']]} if known(row) else row for row in rows], notes
+
+
+def _evaluation_ends(lines: Sequence[Mapping[str, float]]) -> dict[float, float]:
+  """Wall time in seconds from a run's start to the end of its evaluations, by their agent steps.
+
+  It is the sum of what training times, collecting, updating and evaluating, so the time that a run
+  was stopped for is not in it, nor are starting and saving. What was lost with a killed process and
+  done again did take its time, twice.
+
+  Args:
+    lines: of `timing.jsonl`, in order.
+
+  Returns:
+    An empty dictionary unless the lines begin where a run does.
+  """
+  if not lines or lines[0].get('agent_steps') != 0:
+    return {}
+  # Every call makes as many updates as the first one.
+  per_call = next((line['updates'] for line in lines if _UPDATE_RATE in line), 0)
+  ends, now = {}, 0.0
+  for line in lines:
+    now += line.get('time/collect_seconds', 0.0) + line.get(_EVALUATION, 0.0)
+    now += per_call / line[_UPDATE_RATE] if _UPDATE_RATE in line else 0.0
+    if _EVALUATION in line:
+      ends[line['agent_steps']] = now
+  return ends
+
+
 def _run(source, rows):
   rows = [row for row in rows if _RETURN in row]
   errors.check(bool(rows), 'metrics', 'no evaluation', 'at least one')
@@ -172,6 +221,7 @@ def _run(source, rows):
     source,
     np.array([row['agent_steps'] for row in rows], float),
     np.array([row[_RETURN] for row in rows], float),
+    np.array([row.get(_SECONDS, np.nan) for row in rows], float),
     last['env_steps'] / last['agent_steps'] if last['agent_steps'] else 0.0,
     experts[-1] if experts else 0.0,
   )
@@ -188,17 +238,22 @@ def _check_panels(runs):
     errors.check(same_expert and same_repeat, '--sources', found, expected)
 
 
-def write_csv(workdir: str | os.PathLike, output: str | os.PathLike) -> None:
+def write_csv(workdir: str | os.PathLike, output: str | os.PathLike) -> list[str]:
   """A work directory's evaluations as CSV, beside which its figure is reproduced.
+
+  Returns:
+    A line for everything that was left out.
 
   Raises:
     InputError: if it has none, or they are damaged.
   """
   path = metrics_path(pathlib.Path(workdir))
   errors.check(path.is_file(), '--sources', f'no {path}', 'a work directory')
-  rows = [row for row in read(path)[0] if _RETURN in row]
+  rows, notes = read(path)
+  rows, untimed = _with_seconds(path, [row for row in rows if _RETURN in row])
   errors.check(bool(rows), 'metrics', f'no evaluation in {path}', 'at least one')
   with open(output, 'w', newline='') as file:
-    writer = csv.DictWriter(file, list(rows[0]))
+    writer = csv.DictWriter(file, list(dict.fromkeys([*rows[0], _SECONDS])), restval='')
     writer.writeheader()
     writer.writerows(rows)
+  return notes + untimed

@@ -17,7 +17,7 @@ DASHES = ('-', '--', '-.', ':', (0, (5, 1)), (0, (3, 1, 1, 1)), (0, (1, 1)))
 EXPERT = 'dimgrey'
 SEQUENTIAL = 'cividis'
 
-_FORMATS = ('.png', '.svg')
+FORMATS = ('.png', '.svg')
 _SETTINGS = {
   'font.size': 9,
   'axes.spines.top': False,
@@ -44,11 +44,12 @@ def subplots(rows: int, columns: int, width: float = 4.2, height: float = 3.2):
   return figure, figure.subplots(rows, columns, squeeze=False)
 
 
-def check_outputs(outputs: Sequence[str | os.PathLike]) -> None:
-  """Raises `InputError` unless each is a .png or .svg in a folder that exists."""
+def check_outputs(outputs: Sequence[str | os.PathLike], formats: Sequence[str] = FORMATS) -> None:
+  """Raises `InputError` unless each has a suffix of `formats` and is in a folder that exists."""
+  names = ' or '.join(f'name{suffix}' for suffix in formats)
   for output in outputs:
     path = pathlib.Path(output)
-    errors.check(path.suffix in _FORMATS, '--output', repr(str(output)), 'a name.png or name.svg')
+    errors.check(path.suffix in formats, '--output', repr(str(output)), f'a {names}')
     errors.check(path.parent.is_dir(), '--output', f'no folder {path.parent}', 'one that exists')
 
 

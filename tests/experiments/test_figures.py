@@ -1,6 +1,7 @@
 """Figures: what they show is checked on their data, and that they are drawn on their files."""
 
 import json
+import pathlib
 
 import numpy as np
 import pytest
@@ -15,7 +16,9 @@ from experiments.figures import inside
 from experiments.figures import latents
 from experiments.figures import search_tree
 from experiments.figures import sources
+from experiments.figures import table
 from tests import test_training as training_test
+from tests.experiments import programs
 
 
 def _row(agent_steps, mean, expert=100.0, repeat=4):
@@ -43,7 +46,7 @@ def test_a_curve_by_hand(tmp_path):
   assert not notes
   assert (panel.repeat, curve.label) == (4, 'ei')
   assert panel.expert_return == pytest.approx(100)
-  assert curve.steps.tolist() == [0, 10, 20]
+  assert curve.x.tolist() == [0, 10, 20]
   assert curve.mean.tolist() == [15, 40, 65]
   assert curve.low.tolist() == [10, 30, 50] and curve.high.tolist() == [20, 50, 80]
   [note] = shortened
@@ -54,6 +57,167 @@ def test_a_curve_by_hand(tmp_path):
   assert b'env steps' in first and b'expert' in first and b'ei (2 seeds)' in first
   curves.draw(panels, outputs)
   assert outputs[1].read_bytes() == first
+
+
+def _time(folder, calls, end='\n'):
+  """Writes timing.jsonl: agent steps, updates, metric and value of each line."""
+  rows = [
+    {'agent_steps': steps, 'env_steps': 4 * steps, 'updates': updates, f'time/{name}': value}
+    for steps, updates, name, value in calls
+  ]
+  (pathlib.Path(folder) / 'timing.jsonl').write_text('\n'.join(map(json.dumps, rows)) + end)
+
+
+_CALLS = [
+  (0, 0, 'evaluation_seconds', 2.0),
+  (10, 0, 'collect_seconds', 3.0),
+  (10, 50, 'updates_per_second', 25.0),  # 2 s.
+  (10, 100, 'updates_per_second', 50.0),  # 1 s.
+  (10, 100, 'evaluation_seconds', 4.0),
+]
+
+
+def test_wall_time_by_hand(tmp_path):
+  """The second run was killed after its second evaluation, and went on from agent step 0."""
+  _write(tmp_path / 'seed_0', [_row(0, 10), _row(10, 30)])
+  _time(tmp_path / 'seed_0', _CALLS)
+  _write(tmp_path / 'seed_1', [_row(0, 10), _row(10, 30)])
+  _time(tmp_path / 'seed_1', _CALLS + _CALLS[1:])
+  runs, notes = _load(f'ei={tmp_path}')
+  assert not notes
+  assert [run.seconds.tolist() for run in runs] == [[2, 12], [2, 22]]
+  [panel], [note] = curves.data(runs, 'seconds')
+  [curve] = panel.curves
+  assert curve.x.tolist() == [2, 12]
+  assert curve.mean.tolist() == [10, (30 + 20) / 2]
+  assert 'seed_1: goes on to 22 seconds of wall time' in note and "'ei' ends at 12" in note
+  curves.draw([panel], [tmp_path / 'seconds.svg'])
+  drawn = (tmp_path / 'seconds.svg').read_text()
+  assert 'seconds of wall time' in drawn and 'env steps' not in drawn
+
+
+def test_a_curve_along_either_steps(tmp_path):
+  runs, _ = _load(_write(tmp_path / 'run', [_row(0, 10), _row(10, 30)]))
+  for x, places, label in (('agent_steps', [0, 10], 'agent'), ('env_steps', [0, 40], 'env')):
+    panels, notes = curves.data(runs, x)
+    assert panels[0].curves[0].x.tolist() == places and not notes
+    curves.draw(panels, [tmp_path / 'curve.svg'])
+    drawn = (tmp_path / 'curve.svg').read_text()
+    assert [f'{unit} steps' in drawn for unit in ('agent', 'env')] == [
+      label == unit for unit in ('agent', 'env')
+    ]
+
+
+def test_seconds_in_csv_files(tmp_path):
+  """With wall time, without, and a file that was written before there was such a column."""
+  timed = _write(tmp_path / 'timed', [_row(0, 10), _row(10, 30), _row(20, 40)])
+  _time(timed, _CALLS)
+  untimed = _write(tmp_path / 'untimed', [_row(0, 10)])
+  for path in (timed, untimed):
+    assert sources.write_csv(path, f'{path}.csv') == []
+  header, *lines = pathlib.Path(f'{timed}.csv').read_text().splitlines()
+  assert header.endswith(',eval/fraction_of_expert,seconds')
+  assert [line.rpartition(',')[2] for line in lines] == ['2.0', '12.0', '']
+  header, line = pathlib.Path(f'{untimed}.csv').read_text().splitlines()
+  assert header.endswith(',seconds') and line.endswith(',')
+  (tmp_path / 'old.csv').write_text('\n'.join(x.rpartition(',')[0] for x in (header, line, '')))
+  runs, notes = _load(*(str(tmp_path / f'{name}.csv') for name in ('timed', 'untimed', 'old')))
+  assert not notes
+  np.testing.assert_array_equal(runs[0].seconds, [2, 12, np.nan])
+  np.testing.assert_array_equal([run.seconds[0] for run in runs[1:]], [np.nan] * 2)
+  sources.write_csv(f'{timed}.csv', tmp_path / 'again.csv')
+  [again], _ = _load(str(tmp_path / 'again.csv'))
+  np.testing.assert_array_equal(again.seconds, runs[0].seconds)
+
+
+def test_runs_without_wall_time_are_skipped_or_refused(tmp_path):
+  whole, cut, none, later = (
+    _write(tmp_path / name, [_row(0, 10), _row(10, 30)]) for name in ('whole', 'cut', 'no', 'later')
+  )
+  _time(whole, _CALLS)
+  _time(cut, _CALLS, end='')
+  _time(later, _CALLS[1:])  # The file's first lines are missing, so nothing is known.
+  runs, [unfinished] = _load(f'ei={whole}', f'ei={cut}', f'ei={none}', f'ei={later}')
+  assert 'cut/timing.jsonl: an unfinished last line is left out' in unfinished
+  np.testing.assert_array_equal(runs[1].seconds, [2, np.nan])
+  [panel], notes = curves.data(runs, 'seconds')
+  assert len(panel.curves[0].seeds) == 1
+  assert [note.partition(':')[0] for note in notes] == [f'skipped {x}' for x in (cut, none, later)]
+  assert 'seconds: found none, expected a whole timing.jsonl' in notes[0]
+  with pytest.raises(ValueError, match='--x: found seconds, which no run has, expected agent_st'):
+    curves.data(runs[1:], 'seconds')
+
+
+def test_damaged_times_leave_a_run_without(tmp_path):
+  path = _write(tmp_path / 'run', _WHOLE)
+  (tmp_path / 'run' / 'timing.jsonl').write_text('{"agent_st{}\n')
+  [run], notes = _load(path)
+  assert np.isnan(run.seconds).all() and run.returns.tolist() == [10, 20]
+  said = f'{path}: no wall time: timing: found line 1 damaged, expected a JSON object'
+  assert notes == sources.write_csv(path, tmp_path / 'run.csv') == [said]
+
+
+def test_a_table_by_hand(tmp_path, capsys):
+  """Cup's seeds reach 0.9 after 20 and 10 agent steps, and never; walker has another expert."""
+  for seed, means in enumerate(((0, 50, 95), (0, 92, 80, 60), (0, 10, 40))):
+    folder = _write(tmp_path / f'cup_{seed}', [_row(10 * i, mean) for i, mean in enumerate(means)])
+    if seed < 2:
+      _time(folder, [(10 * i, 0, 'evaluation_seconds', 1.0 + seed) for i in range(len(means))])
+  _write(tmp_path / 'walker_0', [_row(0, 10, expert=50.0, repeat=2)])
+  _write(tmp_path / 'empty_0', [], end='')
+  texts = [f'cup={tmp_path}/cup_?', f'a/walker|x={tmp_path}/walker_0', f'cup={tmp_path}/empty_0']
+  runs, skipped = sources.load(table.by_row(sources.parse(texts)))
+  rows, notes = table.data(runs)
+  assert len(skipped) == 1 and 'empty_0/metrics.jsonl: metrics: found an empty file' in skipped[0]
+  assert notes == [
+    "panel 'cup': ends after 20 to 30 agent steps",
+    "'cup': the wall time of 2 of 3 seeds is known",
+  ]
+  cup, _ = rows
+  # A quarter of three is no whole run: the mean of 0.95, 0.6 and 0.4.
+  assert cup.last.iqm == pytest.approx(0.65)
+  assert (cup.last.low, cup.last.high) == pytest.approx((0.4, 0.95))
+  assert cup.best == pytest.approx((0.95 + 0.92 + 0.4) / 3)
+  assert (cup.reached, cup.agent_steps, cup.env_steps) == (2, 15, 60)
+  assert cup.seconds == (3 * 1 + 4 * 2) / 2
+  table.write(rows, [tmp_path / 'table.md'])
+  assert not capsys.readouterr().out
+  table.write(rows, [])
+  printed = capsys.readouterr().out
+  assert printed == (tmp_path / 'table.md').read_text()
+  assert printed.splitlines()[2:] == [
+    '| cup | 3 | 0.65 [0.40, 0.95] | 0.76 | 60 | 15 | 2 of 3 | 6 |',
+    r'| a/walker\|x | 1 | 0.20 | 0.20 | - | - | 0 of 1 | - |',
+  ]
+
+
+def test_a_table_is_printed_without_an_output(tmp_path):
+  path = _write(tmp_path / 'run', [_row(0, 0), _row(10, 50)], end='\n{')
+  result = programs.run('plot', '--figure=table', f'--sources=ei={path}')
+  assert result.stdout.splitlines()[2] == '| ei | 1 | 0.50 | 0.50 | - | - | 0 of 1 | - |'
+  said = f'note: {path}/metrics.jsonl: an unfinished last line is left out\n'
+  assert (result.returncode, result.stderr) == (0, said)
+
+
+def test_rows_of_a_table_are_of_one_task_each(tmp_path):
+  one = _write(tmp_path / 'one', [_row(10, 20)])
+  other = _write(tmp_path / 'other', [_row(10, 20, expert=50.0)])
+  with pytest.raises(ValueError, match='of different tasks, in one panel'):
+    sources.load(table.by_row(sources.parse([f'ei={one}', f'ei={other}'])))
+
+
+@pytest.mark.parametrize(
+  'arguments, message',
+  [
+    (['--x=hours', '--output=x.png'], "--x: found 'hours', expected agent_steps or env_steps or s"),
+    (['--x=seconds', '--figure=table'], '--x: found --figure=table, expected --figure=curves'),
+    (['--figure=table', '--output=x.png'], "--output: found 'x.png', expected a name.md"),
+  ],
+)
+def test_bad_flags_are_one_line(arguments, message):
+  result = programs.run('plot', '--sources=x', *arguments)
+  assert result.returncode == 2
+  assert message in result.stderr and result.stderr.count('\n') == 1
 
 
 def test_the_interval_covers_as_often_as_it_says():
