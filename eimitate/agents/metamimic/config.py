@@ -12,7 +12,7 @@ class Config:
   """Everything that MetaMimic's agent depends on.
 
   imitation: the learner of pi(o_t, d_{t+1}) from the tracking reward.
-  task: the learner of pi(o_t) from the task's. Each sees its own reward, whatever its `reward` says.
+  task: the learner of pi(o_t) from the task's. Each sees that, whatever its `reward` says.
   """
 
   imitation: d4pg.Config = d4pg.Config(sampling='prioritised', reward='tracking')
