@@ -124,7 +124,8 @@ def _describe(arguments, source, fingerprint, changes):
   good = seconds is None or 0 < seconds < math.inf
   errors.check(good, '--control_timestep', seconds, 'seconds, more than 0')
   repeat, own = arguments.action_repeat, arguments.source_repeat
-  errors.check(own >= 1, '--source_repeat', own, 'at least 1')
+  most = importing.MOST_REPEAT
+  errors.check(1 <= own <= most, '--source_repeat', own, f'1 to {most}')
   if source.metadata:
     old = source.metadata
     errors.check(own == 1, '--source_repeat', own, f'none for {_OWN}, which says so itself')
@@ -137,6 +138,9 @@ def _describe(arguments, source, fingerprint, changes):
       provenance=provenance,
     )
   if seconds is None:
+    program = environments.is_program(arguments.task)
+    expected = f'seconds, as {arguments.task} is on device'
+    errors.check(not program, '--control_timestep', 'none', expected)
     seconds = environments.make_environment(arguments.task, own).control_timestep
   return dataset_lib.Metadata(
     task=arguments.task,
@@ -149,7 +153,8 @@ def _describe(arguments, source, fingerprint, changes):
 
 
 def _check_task(arguments, metadata, episodes):
-  if arguments.control_timestep is not None:
+  # There is no environment to make of a user's own task, and none on the host of a program.
+  if arguments.control_timestep is not None or environments.is_program(metadata.task):
     return
   environment = environments.make_environment(metadata.task, metadata.action_repeat)
   dataset = dataset_lib.Dataset(metadata, tuple(episodes), '')

@@ -12,6 +12,9 @@ from eimitate import errors
 from eimitate import types
 
 Changed = tuple[list[types.Demonstration], str]
+# Of steps in an action. No task's episode has as many; one without an end would keep a replay busy
+# for ever.
+MOST_REPEAT = 10_000
 
 
 def wrap(trajectories: Sequence[types.Trajectory]) -> list[types.Demonstration]:
@@ -101,7 +104,7 @@ def subsample(episodes: list[types.Demonstration], repeat: int, repeated: str = 
   Raises:
     InputError: if a group's actions differ and `repeated` is `same`.
   """
-  errors.check(repeat >= 1, '--action_repeat', repeat, 'at least 1')
+  errors.check(1 <= repeat <= MOST_REPEAT, '--action_repeat', repeat, f'1 to {MOST_REPEAT}')
   choices = ('same', 'first', 'mean')
   errors.check(repeated in choices, '--repeated_actions', repr(repeated), ' or '.join(choices))
   if repeat == 1:

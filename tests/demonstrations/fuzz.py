@@ -1,14 +1,18 @@
-"""Damages valid files of every format and reads them, for as long as one likes.
+"""Damages valid files of every format, imports them and replays ours, for as long as one likes.
 
 python -m tests.demonstrations.fuzz --minutes=10 --seed=0
 
-A reader may return valid episodes or raise `InputError`; anything else is a crash, is kept in
-`--keep` and makes the exit status 1.
+What reads a file may accept it or raise `InputError` or `OSError`; anything else is a crash, is
+kept in `--keep` and makes the exit status 1.
 """
 
 import argparse
 import collections
 import contextlib
+import functools
+import io
+import json
+import logging
 import pathlib
 import pickle
 import sys
@@ -21,30 +25,32 @@ import numpy as np
 
 from eimitate import demonstrations
 from eimitate import errors
+from eimitate import types
 from eimitate.demonstrations import dataset as dataset_lib
-from eimitate.demonstrations import formats
-from eimitate.demonstrations import importing
-from eimitate.demonstrations import schema
+from eimitate.demonstrations import import_command
+from eimitate.demonstrations import verification
 from tests.demonstrations import sources
 
 # HDF5 knows no order of an observation's parts.
 KEYS = {'robomimic': ('position', 'velocity')}
-_METADATA = demonstrations.Metadata('x/y', 1, 0.1, 'fuzz', {}, -1)
+# The target that replays; all others are formats to import.
+VERIFY = 'verify'
+_TASKS = ('cartpole/swingup', 'reacher/easy', 'finger/spin', 'hopper/hop', 'jaco/stack')
 
 
-def read(name, path):
-  """Episodes of a file, proven to be valid by the checks of `save`."""
-  if name == 'npz':
-    dataset = demonstrations.load(path)
-    schema.check_metadata(dataset.metadata)
-    episodes = list(dataset.episodes)
-  else:
-    trajectories, _ = formats.read(name, path, KEYS.get(name, ()))
-    episodes, _ = importing.change_actions(importing.wrap(trajectories), 'drop')
-  schema.check_episodes(episodes)
-  for episode in episodes:
-    for array in (*episode.trajectory, episode.states):
-      assert np.isfinite(array).all()
+def read(name, path, actions='drop'):
+  """Imports a file and loads what was written, or replays one of ours."""
+  if name == VERIFY:
+    verification.verify(demonstrations.load(path))
+    return
+  parser, output = argparse.ArgumentParser(), path.with_name('output.npz')
+  import_command.add_arguments(parser)
+  options = ['--task=cartpole/swingup', '--control_timestep=0.1', f'--actions={actions}']
+  keys = ','.join(KEYS.get(name, ()))
+  arguments = [name, str(path), f'--output={output}', f'--observation_keys={keys}', *options]
+  with contextlib.redirect_stdout(io.StringIO()):
+    import_command.run(parser.parse_args(arguments))
+  demonstrations.load(output)
 
 
 def damage(rng, whole):
@@ -85,11 +91,11 @@ def _value(rng, depth=0):
 
 
 def _change(rng, arrays):
-  """Some entries cut, replaced, removed or given to another name."""
+  """Some entries cut, replaced, removed, widened, given to another name or with other numbers."""
   arrays = dict(arrays)
   for _ in range(rng.integers(1, 4)):
     name, other = rng.choice(list(arrays), 2)
-    kind = rng.integers(5)
+    kind = rng.integers(7)
     if kind == 0:
       arrays[name] = _value(rng)
     elif kind == 1 and len(arrays) > 1:
@@ -98,11 +104,59 @@ def _change(rng, arrays):
       arrays[name] = arrays[other]
     elif kind == 3 and isinstance(arrays[name], np.ndarray) and arrays[name].ndim:
       arrays[name] = arrays[name][: rng.integers(len(arrays[name]) + 1)]
+    elif kind == 4 and np.ndim(arrays[name]) > 1:
+      arrays[name] = np.repeat(arrays[name], 2, axis=1)
+    elif kind >= 5:
+      arrays[name] = _with_other_numbers(rng, arrays[name])
     elif isinstance(arrays[name], np.ndarray):
       dtype = rng.choice(['f8', 'f2', 'i4', 'u1', '?', '>f4'])
       with np.errstate(all='ignore'):
         arrays[name] = arrays[name].astype(dtype) if arrays[name].dtype.kind in 'biuf' else 0
   return arrays
+
+
+def _with_other_numbers(rng, array):
+  """Of the same shape and type; one of them is changed, or many."""
+  if not np.size(array) or np.asarray(array).dtype.kind not in 'biuf':
+    return array
+  array = np.array(array)
+  chosen = rng.random(array.shape) < rng.choice([0.01, 0.5])
+  chosen.flat[rng.integers(array.size)] = True
+  with np.errstate(all='ignore'):
+    array[chosen] = np.float64(rng.choice([0, 1, -1, 9, 1e4, 1e6, -1e11, 1e38, 1e300])).astype(
+      array.dtype
+    )
+  return array
+
+
+def _change_metadata(rng, text):
+  """Another value in one field, or bytes damaged."""
+  if rng.random() < 0.2:
+    return damage(rng, text.encode()).decode(errors='replace')
+  values = json.loads(text)
+  choices = [*_TASKS, 'lqr/lqr_2_1', 'brax/ant', 1, 2, 10**9, 10**400, 0.02, 1e300]
+  values[rng.choice(list(values))] = choices[rng.integers(len(choices))]
+  return json.dumps(values)
+
+
+@functools.cache
+def _shipped(task):
+  """A few first steps of two shipped episodes."""
+  dataset = demonstrations.load(demonstrations.shipped_path(task))
+  first = lambda x: types.Trajectory(x.observations[:5], *(array[:4] for array in x[1:]))
+  episodes = [
+    episode._replace(trajectory=first(episode.trajectory), states=episode.states[:5])
+    for episode in dataset.episodes[:2]
+  ]
+  return dataset.metadata, episodes
+
+
+def write(rng, name, path):
+  """A valid file."""
+  if name == VERIFY:
+    demonstrations.save(path, *_shipped(str(rng.choice(_TASKS))))
+  else:
+    sources.write(name, path)
 
 
 def _build_hdf5(rng, path, arrays):
@@ -134,15 +188,21 @@ def build(rng, name, path):
     value = [dicts, tuple(dicts), _change(rng, sources.flat_arrays(episodes)), _value(rng)]
     protocol = int(rng.integers(0, pickle.HIGHEST_PROTOCOL + 1))
     path.write_bytes(pickle.dumps(value[rng.choice(4)], protocol))
-  elif name == 'npz':
-    sources.write(name, path, episodes)
+  elif name in ('npz', VERIFY):
+    write(rng, name, path)
     with np.load(path) as file:
       arrays = {key: file[key] for key in file.files if key != 'checksum'}
     text = str(arrays.pop('metadata'))
-    if rng.random() < 0.2:
-      text = damage(rng, text.encode()).decode(errors='replace')
-    arrays['model_mass'] = np.ones((len(episodes), 2))
-    arrays = {key: np.asarray(value) for key, value in _change(rng, arrays).items()}
+    if rng.random() < 0.3:
+      text = _change_metadata(rng, text)
+    if name == 'npz':
+      arrays['model_mass'] = np.ones((len(arrays['lengths']), 2))
+    if name == VERIFY and rng.random() < 0.5:  # Whole, and what is simulated is not.
+      wrong = rng.choice([key for key in arrays if key.startswith(('states', 'model_'))], 2)
+      arrays |= {key: _with_other_numbers(rng, arrays[key]) for key in wrong}
+    else:
+      arrays = _change(rng, arrays)
+    arrays = {key: np.asarray(value) for key, value in arrays.items()}
     with open(path, 'wb') as file:
       checksum = dataset_lib._checksum(arrays, text)
       np.savez(file, metadata=text, checksum=checksum, allow_pickle=True, **arrays)
@@ -159,32 +219,34 @@ def main(argv=None):
   parser = argparse.ArgumentParser(prog='python -m tests.demonstrations.fuzz')
   parser.add_argument('--minutes', type=float, default=1)
   parser.add_argument('--seed', type=int, default=0)
-  parser.add_argument('--formats', default=','.join(sources.FORMATS))
+  parser.add_argument('--formats', default=','.join([*sources.FORMATS, VERIFY]))
   parser.add_argument('--keep', default='', help='a directory for the files that crash a reader')
   arguments = parser.parse_args(argv)
+  logging.disable(logging.WARNING)  # MuJoCo's, on every unstable state.
   rng = np.random.default_rng(arguments.seed)
   names, counts = arguments.formats.split(','), collections.Counter()
   end = time.monotonic() + 60 * arguments.minutes
   with tempfile.TemporaryDirectory() as folder:
     path = pathlib.Path(folder) / 'input'
     while time.monotonic() < end:
-      name = str(rng.choice(names))
+      name, actions = str(rng.choice(names)), str(rng.choice(['clip', 'drop']))
       if rng.random() < 0.5:
-        sources.write(name, path)
+        write(rng, name, path)
         path.write_bytes(damage(rng, path.read_bytes()))
       else:
         build(rng, name, path)
-      counts[_try(name, path, arguments.keep, sum(counts.values()))] += 1
-  accepted, refused, crashes = (counts[key] for key in ('accepted', 'refused', 'crashes'))
-  total = sum(counts.values())
-  print(f'{total} inputs, {accepted} accepted, {refused} refused, {crashes} crashes')
-  return int(crashes > 0)
+      counts[name, _try(name, path, actions, arguments.keep, sum(counts.values()))] += 1
+  for name in names:
+    accepted, refused, crashes = (counts[name, key] for key in ('accepted', 'refused', 'crashes'))
+    total = accepted + refused + crashes
+    print(f'{name}: {total} inputs, {accepted} accepted, {refused} refused, {crashes} crashes')
+  return int(any(counts[name, 'crashes'] for name in names))
 
 
-def _try(name, path, keep, number):
+def _try(name, path, actions, keep, number):
   try:
-    read(name, path)
-  except errors.InputError as error:
+    read(name, path, actions)
+  except (errors.InputError, OSError) as error:
     if 'kills its reader' in str(error):
       print(f'input {number}: {error}')
     if '\n' in str(error):
@@ -194,7 +256,7 @@ def _try(name, path, keep, number):
   except BaseException as error:
     if isinstance(error, KeyboardInterrupt):
       raise
-    print(f'input {number}, {name}:')
+    print(f'input {number}, {name}, --actions={actions}:')
     traceback.print_exc(file=sys.stdout)
     if keep:
       (pathlib.Path(keep) / f'{name}_{number}').write_bytes(path.read_bytes())

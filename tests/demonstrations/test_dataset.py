@@ -7,6 +7,7 @@ import zipfile
 
 import numpy as np
 from PIL import Image
+from PIL import ImageSequence
 import pytest
 
 from eimitate import demonstrations
@@ -17,6 +18,7 @@ from eimitate.demonstrations import dataset as dataset_lib
 from eimitate.demonstrations import schema
 from eimitate.demonstrations import rendering
 from eimitate.demonstrations import verification
+from eimitate.environments import simulated
 
 _METADATA = demonstrations.Metadata('cartpole/swingup', 8, 0.08, 'a test', {'mujoco': '3'}, 0)
 # The suite's; those of jaco/stack are tested with their demonstrators.
@@ -48,6 +50,18 @@ def _without(episode, *names):
     trajectory = episode.trajectory._replace(actions=episode.trajectory.actions[:, :0])
     episode = episode._replace(trajectory=trajectory)
   return episode._replace(states=episode.states[:, :0]) if 'states' in names else episode
+
+
+def _changed(name, change):
+  """A shipped episode of cartpole with one of its arrays changed."""
+  dataset = demonstrations.load(demonstrations.shipped_path('cartpole/swingup')).take(1)
+  [episode] = dataset.episodes
+  if name == 'states':
+    episode = episode._replace(states=change(episode.states))
+  else:
+    changed = {name: change(getattr(episode.trajectory, name))}
+    episode = episode._replace(trajectory=episode.trajectory._replace(**changed))
+  return dataclasses.replace(dataset, episodes=(episode,))
 
 
 def _rewrite(path, **changed):
@@ -358,7 +372,11 @@ def test_render_command(tmp_path):
   assert (result.returncode, result.stderr) == (0, '')
   assert sorted(file.name for file in output.iterdir()) == ['episode_0.gif', 'episode_1.gif']
   with Image.open(output / 'episode_0.gif') as gif:
-    assert gif.size == (32, 32) and gif.n_frames > 100
+    assert gif.size == (32, 32)
+    # Pillow joins frames that look the same.
+    durations = [frame.info['duration'] for frame in ImageSequence.Iterator(gif)]
+  steps = len(demonstrations.load(path).episodes[0].trajectory.observations)
+  assert sum(durations) == steps * 80
 
 
 def test_rendering_needs_states(tmp_path):
@@ -370,9 +388,89 @@ def test_rendering_needs_states(tmp_path):
     next(rendering.frames(demonstrations.load(tmp_path / 'x.npz'), 8, 8))
 
 
-def test_verify_refuses_states_of_another_model(tmp_path):
-  dataset = demonstrations.load(demonstrations.shipped_path('cartpole/swingup'))
-  metadata = dataclasses.replace(dataset.metadata, task='ball_in_cup/catch')
-  demonstrations.save(tmp_path / 'wrong.npz', metadata, list(dataset.episodes[:1]))
-  with pytest.raises(ValueError, match='state: found shape .*, expected'):
-    verification.verify(demonstrations.load(tmp_path / 'wrong.npz'))
+def _narrow(array):
+  return array[:, :-1]
+
+
+def _widen(array):
+  return np.repeat(array, 3, axis=1)
+
+
+def _fast(states):
+  """The first state with velocities of 1e6; cartpole's stand behind the time and two positions."""
+  states = states.copy()
+  states[0, 3:5] = 1e6
+  return states
+
+
+def _bad(states):
+  states = states.copy()
+  states[0, 1] = 1e11
+  return states
+
+
+@pytest.mark.parametrize(
+  'name, change, message',
+  [
+    ('actions', _widen, "demonstrations actions: found size 3, expected the task's 1"),
+    ('observations', _widen, "demonstrations observations: found size 15, expected the task's 5"),
+    ('states', _narrow, r'state: found shape \(27,\), expected \(28,\)'),
+    (
+      'states',
+      _fast,
+      'episode 0 step 0: found Physics state is invalid.*, expected what can be s',
+    ),
+  ],
+)
+def test_verify_refuses_what_is_not_the_tasks(name, change, message):
+  with pytest.raises(errors.InputError, match=message):
+    verification.verify(_changed(name, change))
+
+
+def test_verify_refuses_what_ends_mujoco(monkeypatch):
+  def restore(*_):
+    raise simulated.mujoco.FatalError('mju_makeFrame: xaxis of contact frame undefined')
+
+  monkeypatch.setattr(simulated.Simulated, 'restore', restore)
+  with pytest.raises(
+    errors.InputError, match='episode 0 step 0: found mju_makeFrame: .*, expected'
+  ):
+    verification.verify(_changed('states', np.copy))
+
+
+def test_verify_says_where_a_bad_state_is_not_restored():
+  assert verification.verify(_changed('states', _bad))[0].state > 1e10
+
+
+@pytest.mark.parametrize(
+  'field, value, message',
+  [
+    ('control_timestep', 0.5, "control timestep: found 0.5 s, expected the task's 0.08 s"),
+    ('action_repeat', 4, "control timestep: found 0.08 s, expected the task's 0.04 s"),
+    ('action_repeat', 10**400, 'action repeat: found 1000*, expected at most 10000'),
+    ('task', 'playground/CartpoleSwingup', 'expected one that is not on device'),
+    ('task', 'mine', "task: found 'mine', expected one of"),
+  ],
+)
+def test_verify_refuses_wrong_metadata(field, value, message):
+  dataset = _changed('states', np.copy)
+  metadata = dataclasses.replace(dataset.metadata, **{field: value})
+  with pytest.raises(errors.InputError, match=message):
+    verification.verify(dataclasses.replace(dataset, metadata=metadata))
+
+
+def test_verify_stops_where_the_task_does():
+  twice = lambda array: np.concatenate([array, array[-125:]])
+  dataset = _changed('states', twice)
+  [episode] = dataset.episodes
+  trajectory = types.Trajectory(*map(twice, episode.trajectory))
+  dataset = dataclasses.replace(dataset, episodes=(episode._replace(trajectory=trajectory),))
+  with pytest.raises(errors.InputError, match="episode 0: found 250 steps, expected the task's at"):
+    verification.verify(dataset)
+
+
+def test_verify_command_in_one_line(tmp_path, capsys):
+  dataset = _changed('states', _fast)
+  demonstrations.save(tmp_path / 'wrong.npz', dataset.metadata, list(dataset.episodes))
+  assert command.main(['verify', str(tmp_path / 'wrong.npz')]) == 2
+  assert capsys.readouterr().err.startswith('error: episode 0 step 0: found Physics state')

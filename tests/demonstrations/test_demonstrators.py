@@ -39,8 +39,8 @@ def test_recorded_episodes_replay_and_differ():
   assert [len(episode.trajectory.actions) for episode in episodes] == [7, 7]
   assert (episodes[0].trajectory.actions != episodes[1].trajectory.actions).all()
   fresh = environments.make_environment('reacher/easy', 4)
-  for episode in episodes:
-    assert max(verification._verify_episode(fresh, episode)) == 0
+  for i, episode in enumerate(episodes):
+    assert max(verification._verify_episode(fresh, i, episode)) == 0
 
 
 def test_an_episode_whose_physics_diverges_is_left_out(monkeypatch):

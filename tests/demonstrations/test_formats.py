@@ -150,6 +150,24 @@ def test_nested_observations_of_minari(path):
   np.testing.assert_array_equal(actual.observations, expected.astype(np.float32))
 
 
+@pytest.mark.parametrize('name', formats.READERS)
+def test_states_left_out_are_mentioned(name, path):
+  episodes = sources.trajectories()
+  states = {'d4rl': 'infos/qpos', 'minari': 'episode_0/infos/qvel'}
+  states = {states.get(name, 'data/demo_1/states'): np.array([b'not read'])}
+  if name == 'pickle':
+    path.write_bytes(pickle.dumps({**sources.flat_arrays(episodes), 'infos/qpos': np.zeros(7)}))
+  else:
+    sources.write_hdf5(path, _HDF5[name](episodes) | states)
+  found, words = formats.read(name, path, fuzz.KEYS.get(name, ()))
+  assert len(found) == 2 and words == 'simulator states left out'
+  if name == 'robomimic':
+    arrays = _HDF5[name](episodes) | states
+    sources.write_hdf5(path, {key: arrays[key] for key in arrays if 'next_obs' not in key})
+    _, words = formats.read(name, path, fuzz.KEYS[name])
+    assert words.endswith(' in all; simulator states left out')
+
+
 def test_a_source_without_actions_or_rewards(path):
   (episode,) = sources.trajectories((3,))
   path.write_bytes(pickle.dumps([{'observations': episode.observations}]))
@@ -377,22 +395,22 @@ def test_no_file_and_no_episodes(name, path):
     _read(name, path)
 
 
-@pytest.mark.parametrize('name', sources.FORMATS)
+@pytest.mark.parametrize('name', [*sources.FORMATS, fuzz.VERIFY])
 def test_damage_is_refused_or_harmless(name, tmp_path_factory):
   path = tmp_path_factory.mktemp(name) / 'input'
-  sources.write(name, path)
+  fuzz.write(np.random.default_rng(0), name, path)
   whole = path.read_bytes()
 
   @settings(max_examples=40 if name in ('pickle', 'npz') else 4, deadline=None, database=None)
-  @given(st.integers(0, 2**32), st.booleans())
-  def damaged(seed, structure):
+  @given(st.integers(0, 2**32), st.booleans(), st.sampled_from(['clip', 'drop']))
+  def damaged(seed, structure, actions):
     rng = np.random.default_rng(seed)
     if structure:
       fuzz.build(rng, name, path)
     else:
       path.write_bytes(fuzz.damage(rng, whole))
     try:
-      fuzz.read(name, path)
+      fuzz.read(name, path, actions)
     except errors.InputError as error:
       assert '\n' not in str(error)
 

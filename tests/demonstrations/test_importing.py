@@ -169,6 +169,8 @@ def test_a_source_with_a_repeat_of_its_own(tmp_path):
     ([_TASK, '--action_repeat=2'], 'groups of 2 whose actions differ'),
     ([_TASK, '--action_repeat=0'], '--action_repeat: found 0'),
     ([_TASK, '--source_repeat=0'], '--source_repeat: found 0'),
+    ([_TASK, f'--action_repeat={10**30}'], f'--action_repeat: found {10**30}, expected 1 to 10000'),
+    ([_TASK, f'--source_repeat={10**400}'], '--source_repeat: found 1000'),
     ([_TASK, '--episodes=2'], '--episodes: found 2, expected 0 to 1'),
     ([_TASK, '--control_timestep=nan'], '--control_timestep: found nan'),
     ([_TASK, '--action_low=a'], "--action_low: found 'a', expected numbers"),
@@ -208,6 +210,22 @@ def test_our_own_episodes_keep_what_a_replay_needs(tmp_path):
   assert command.main(['import', 'npz', source, _TASK, '--episodes=3', f'--output={output}']) == 0
   assert command.main(['verify', str(output)]) == 0
   assert command.main(['import', 'npz', source, '--task=a/b', f'--output={output}']) == 2
+
+
+@pytest.mark.parametrize('task', ['brax/ant', 'playground/CartpoleSwingup'])
+def test_a_task_on_device(task, tmp_path, capsys):
+  source, output = tmp_path / 'source.npz', tmp_path / 'out.npz'
+  metadata = demonstrations.Metadata(task, 4, 0.04, 'a test', {}, 0)
+  demonstrations.save(source, metadata, _episodes())
+  arguments = [f'--task={task}', f'--output={output}', '--episodes=1']
+  assert command.main(['import', 'npz', str(source), *arguments]) == 0
+  assert demonstrations.load(output).metadata.control_timestep == 0.04
+  sources.write('pickle', source)
+  capsys.readouterr()
+  assert command.main(['import', 'pickle', str(source), *arguments]) == 2
+  message = f'error: --control_timestep: found none, expected seconds, as {task} is on device\n'
+  assert capsys.readouterr().err == message
+  assert command.main(['import', 'pickle', str(source), *arguments, '--control_timestep=0.1']) == 0
 
 
 def test_export_and_import_again(tmp_path, capsys):

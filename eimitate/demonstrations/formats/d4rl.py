@@ -3,7 +3,7 @@
 `observations` `[N, O]`, `actions` `[N, A]`, `rewards`, `terminals` and optional `timeouts` `[N]`,
 optional `next_observations` `[N, O]`. An episode ends where `terminals` or `timeouts` are true or,
 without `timeouts`, where the next observation is not the one that follows; what follows the last
-end is an episode that was cut off.
+end is an episode that was cut off. Simulator states, `infos/qpos` and `infos/qvel`, are not used.
 """
 
 from collections.abc import Mapping
@@ -25,7 +25,9 @@ def read(path: str | os.PathLike, observation_keys: tuple[str, ...]) -> steps.Fo
     InputError: if the file is damaged or of another schema, or keys are given: nothing has any.
   """
   errors.check(not observation_keys, 'observation_keys', observation_keys, 'none for d4rl')
-  return split('d4rl', hdf5.read(path, '|'.join(ARRAYS)))
+  states = hdf5.with_parents(steps.STATES)
+  arrays, left = hdf5.read(path, f'{"|".join(ARRAYS)}|{states}', states)
+  return steps.say_states(split('d4rl', arrays), bool(left))
 
 
 def split(where: str, arrays: Mapping[str, np.ndarray]) -> steps.Found:

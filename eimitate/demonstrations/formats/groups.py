@@ -18,8 +18,11 @@ def read(
   plain: tuple[str, ...],
   keyed: tuple[str, ...],
   observation_keys: tuple[str, ...],
-) -> list[tuple[str, dict[str, np.ndarray]]]:
+  unread: tuple[str, ...],
+) -> tuple[list[tuple[str, dict[str, np.ndarray]]], bool]:
   """Names and arrays of the episodes, in numeric order; a group without arrays is none.
+
+  Also whether there is an array that is left unread.
 
   Args:
     path: the file.
@@ -28,6 +31,7 @@ def read(
     keyed: names of arrays, or of groups of arrays `[T, ...]`, which are joined to `[T, O]`.
     observation_keys: slash-separated names of the parts in a keyed group, in this order; empty
       where there is one.
+    unread: slash-separated names of arrays in an episode's group that are only to be known of.
 
   Raises:
     InputError: if the file is damaged, a part is missing, or there are several and no order: HDF5
@@ -35,8 +39,9 @@ def read(
   """
   parent = stem.rpartition('/')[0]
   below = hdf5.with_parents(observation_keys) if observation_keys else '.+'
-  inside = f'({"|".join(keyed)})(/({below}))?|({"|".join(plain)})(/.+)?'
-  found = hdf5.read(path, rf'(?s){parent}|{stem}[0-9]{{1,9}}(/({inside}))?')
+  others, episode = hdf5.with_parents(unread), f'{stem}[0-9]{{1,9}}'
+  inside = f'({"|".join(keyed)})(/({below}))?|({"|".join(plain)})(/.+)?|{others}'
+  found, left = hdf5.read(path, f'(?s){parent}|{episode}(/({inside}))?', f'{episode}/({others})')
   episodes: dict[int, dict[str, dict[str, np.ndarray]]] = {}
   names = {}
   for name, array in found.items():
@@ -52,7 +57,7 @@ def read(
   expected = f'{ascii(",".join(parts))[:300]} or some of them, in the order of the environment'
   errors.check(bool(observation_keys) or len(parts) < 2, '--observation_keys', 'none', expected)
   order = dict.fromkeys(keyed, parts)
-  return [(names[i], _join(names[i], episodes[i], order)) for i in numbers]
+  return [(names[i], _join(names[i], episodes[i], order)) for i in numbers], bool(left)
 
 
 def _join(where, fields, order):

@@ -20,8 +20,10 @@ _CHILD = pathlib.Path(__file__).with_name('hdf5_child.py')
 _REFUSED = 3
 
 
-def read(path: str | os.PathLike, pattern: str) -> dict[str, np.ndarray]:
-  """The arrays whose names match, in the file's order.
+def read(
+  path: str | os.PathLike, pattern: str, unread: str
+) -> tuple[dict[str, np.ndarray], list[str]]:
+  """The arrays whose names match, in the file's order, and the names of those left unread.
 
   A child process reads them: the HDF5 library is written in C and a damaged file may crash it,
   keep it busy for ever or make it ask for all memory. The child has limits, and its end is an
@@ -31,6 +33,7 @@ def read(path: str | os.PathLike, pattern: str) -> dict[str, np.ndarray]:
     path: the file.
     pattern: regular expression for the whole of a slash-separated name. It must match the groups
       above an array too; what it does not match is neither entered nor checked.
+    unread: likewise, of what `pattern` matches too: arrays that are only to be known of.
 
   Raises:
     InputError: if h5py is not installed, or the file is not whole, holds anything but numbers under
@@ -41,7 +44,7 @@ def read(path: str | os.PathLike, pattern: str) -> dict[str, np.ndarray]:
   errors.check(os.path.isfile(path), field, f'no file {path}', 'an HDF5 file')
   with tempfile.TemporaryDirectory() as folder:
     output = os.path.join(folder, 'arrays.npz')
-    command = [sys.executable, '-P', str(_CHILD), os.path.abspath(path), pattern, output]
+    command = [sys.executable, '-P', str(_CHILD), os.path.abspath(path), pattern, unread, output]
     child = subprocess.run(
       [*command, str(schema.MOST_BYTES)],
       env=_environment(),
@@ -58,8 +61,8 @@ def read(path: str | os.PathLike, pattern: str) -> dict[str, np.ndarray]:
     if child.returncode:
       raise RuntimeError(f'{_CHILD.name} failed:\n{child.stderr}')
     with np.load(output, allow_pickle=False) as file:
-      names = json.loads(str(file['arr_0']))
-      return {name: file[f'arr_{i + 1}'] for i, name in enumerate(names)}
+      names, others = json.loads(str(file['arr_0']))
+      return {name: file[f'arr_{i + 1}'] for i, name in enumerate(names)}, others
 
 
 def write(

@@ -1,7 +1,8 @@
 """Reads arrays from an HDF5 file, in a process of its own that the file may ruin.
 
-`python hdf5_child.py PATH PATTERN OUTPUT MOST_BYTES` writes the arrays to OUTPUT, an npz. It exits
-with 3 where it refuses, and prints what it found and what it expected as JSON.
+`python hdf5_child.py PATH PATTERN UNREAD OUTPUT MOST_BYTES` writes the arrays to OUTPUT, an npz,
+with the names of those that UNREAD matches. It exits with 3 where it refuses, and prints what it
+found and what it expected as JSON.
 """
 
 import contextlib
@@ -23,20 +24,24 @@ class _Refusal(Exception):
   """Arguments: what was found, what was expected."""
 
 
-def main(path: str, pattern: str, output: str, most_bytes: int) -> int:
+def main(path: str, pattern: str, unread: str, output: str, most_bytes: int) -> int:
   """Returns the exit status."""
   _limit(path, most_bytes)
   try:
     with h5py.File(path, 'r') as file:
-      names, datasets = [], []
+      names, datasets, others = [], [], []
       for name, dataset in _walk(file, '', re.compile(pattern), set(), 0):
+        if re.fullmatch(unread, name):
+          others.append(name)
+          continue
+        _check(name, dataset)
         names.append(name)
         datasets.append(dataset)
       size = sum(dataset.size * max(dataset.dtype.itemsize, 4) for dataset in datasets)
       if size > most_bytes:
         raise _Refusal(f'{size} bytes of arrays', f'at most {most_bytes}')
       arrays = [dataset[()] for dataset in datasets]
-      np.savez(output, json.dumps(names), *arrays)
+      np.savez(output, json.dumps([names, others]), *arrays)
   except _Refusal as refusal:
     print(json.dumps(refusal.args))
     return _REFUSED
@@ -74,7 +79,6 @@ def _walk(group, prefix, pattern, seen, depth):
     if isinstance(item, h5py.Group):
       yield from _walk(item, f'{name}/', pattern, seen, depth + 1)
     else:
-      _check(name, item)
       yield name, item
 
 
@@ -90,4 +94,4 @@ def _check(name, item):
 
 
 if __name__ == '__main__':
-  sys.exit(main(*sys.argv[1:4], most_bytes=int(sys.argv[4])))
+  sys.exit(main(*sys.argv[1:5], most_bytes=int(sys.argv[5])))

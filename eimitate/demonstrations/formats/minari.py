@@ -2,7 +2,7 @@
 
 `main_data.hdf5` holds `episode_i/observations` `[T + 1, ...]`, an array or a group of arrays,
 `actions` `[T, A]`, `rewards`, `terminations` and `truncations` `[T]`; `metadata.json` beside it
-describes them.
+describes them. Simulator states, `infos/qpos` and `infos/qvel`, are not used.
 """
 
 import json
@@ -46,13 +46,15 @@ def read(path: str | os.PathLike, observation_keys: tuple[str, ...]) -> steps.Fo
   Raises:
     InputError: if the file is damaged or of another schema.
   """
-  plain = ('actions', 'rewards', 'terminations')
-  episodes = groups.read(find(path), 'episode_', plain, ('observations',), observation_keys)
+  plain, keyed = ('actions', 'rewards', 'terminations'), ('observations',)
+  episodes, states = groups.read(
+    find(path), 'episode_', plain, keyed, observation_keys, steps.STATES
+  )
   for name, arrays in episodes:
     expected = "an episode's observations and terminations"
     complete = {'observations', 'terminations'} <= set(arrays)
     errors.check(complete, f'minari {name}', sorted(arrays), expected)
-  return steps.to_trajectories(dict(episodes), cut=())
+  return steps.say_states(steps.to_trajectories(dict(episodes), cut=()), states)
 
 
 def write(path: str | os.PathLike, dataset: dataset_lib.Dataset) -> None:

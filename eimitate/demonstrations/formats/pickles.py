@@ -33,7 +33,8 @@ def read(path: str | os.PathLike, observation_keys: tuple[str, ...]) -> steps.Fo
   with open(path, 'rb') as file:
     value = unpickling.load(file.read())
   if type(value) is dict:
-    return d4rl.split('pickle', _to_arrays('pickle', value, d4rl.ARRAYS))
+    found = d4rl.split('pickle', _to_arrays('pickle', value, d4rl.ARRAYS))
+    return steps.say_states(found, any(name in value for name in steps.STATES))
   if not isinstance(value, (list, tuple)):
     kind = type(value).__name__
     raise errors.InputError(f'pickle: found {kind}, expected a dict, or a list of dicts')

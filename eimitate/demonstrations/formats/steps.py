@@ -14,6 +14,8 @@ from eimitate import types
 Arrays = Mapping[str, np.ndarray]
 # Episodes, and a few words on what of the source is not among them.
 Found = tuple[list[types.Trajectory], str]
+# What D4RL and Minari call a simulator's.
+STATES = ('infos/qpos', 'infos/qvel')
 
 
 def check_rows(where: str, arrays: Arrays) -> int:
@@ -79,6 +81,16 @@ def to_trajectories(episodes: Mapping[str, Arrays], cut: Collection[str] | None 
   )
   gone = len(closed) - len(whole)
   return found, words + (f', {gone} episodes with no other' if gone else '')
+
+
+def say_states(found: Found, present: bool) -> Found:
+  """Adds words on a source's simulator states where they are `present`: none are used.
+
+  They are of the source's own model, which need not be the task's.
+  """
+  trajectories, words = found
+  said = 'simulator states left out'
+  return (trajectories, f'{words}; {said}' if words else said) if present else found
 
 
 def to_trajectory(where: str, arrays: Arrays) -> types.Trajectory:
