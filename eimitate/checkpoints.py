@@ -57,12 +57,20 @@ class Checkpoints:
       ),
     )
     # Orbax's own book of values would be read here, and a damaged one would stop everything.
-    self._values = {step: self._value(step) for step in self.steps()}
+    steps = self.steps()
+    self._values = {step: self._value(step) for step in steps}
+    if not reading:
+      # A kill may have struck while older steps were deleted, after the last save there was.
+      for step, stays in zip(steps, self._stay(steps)):
+        if not stays:
+          self._manager.delete(step)
 
   def should_preserve(self, checkpoints, *, context) -> list[bool]:
     """Orbax asks which steps stay."""
     del context
-    steps = [checkpoint.step for checkpoint in checkpoints]
+    return self._stay([checkpoint.step for checkpoint in checkpoints])
+
+  def _stay(self, steps):
     return [step in (*steps[-self._keep :], self.best()) for step in steps]
 
   def steps(self) -> list[int]:

@@ -1,12 +1,14 @@
-"""Kills a tiny real run at random moments, also while it saves, and resumes it.
+"""Kills a tiny real run at random moments, every third time while it saves, and resumes it.
 
 python tests/faults.py --kills=50 --seed=0
 
-Every run must end with the metrics.jsonl of one that was never killed, byte for byte, and leave no
-other files than that one.
+Every run must end with the metrics.jsonl of one that was never killed, byte for byte, with the same
+numbers in its checkpoints, and leave no other files than that one.
 """
 
 import argparse
+import json
+import math
 import os
 import pathlib
 import random
@@ -16,6 +18,10 @@ import subprocess
 import sys
 import tempfile
 import time
+
+import jax
+import numpy as np
+from orbax import checkpoint as ocp
 
 _ROOT = pathlib.Path(__file__).parents[1]
 _COMMAND = [sys.executable, '-m', 'experiments.train_efficient_imitate', '--seed=1'] + [
@@ -38,6 +44,8 @@ _COMMAND = [sys.executable, '-m', 'experiments.train_efficient_imitate', '--seed
 ]
 # What a kill strikes is the run, not the compiler: most programs come from a cache.
 _CACHE = {'JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS': '0'}
+_NO_SAVE, _SAVE, _REPLACING = 'no save', 'a save', 'a save that replaces a step'
+_POLL = 0.002  # Seconds; an update takes some more.
 
 
 def start(workdir: pathlib.Path, environment: dict[str, str]) -> subprocess.Popen:
@@ -62,11 +70,127 @@ def finish(workdir: pathlib.Path, environment: dict[str, str]) -> float:
   return time.monotonic() - started
 
 
-def files(workdir: pathlib.Path) -> set[str]:
-  """Names of everything in a work directory; TensorBoard's and orbax's carry times and hashes."""
-  found = {path.relative_to(workdir) for path in workdir.rglob('*')}
-  steady = {path for path in found if path.parts[0] != 'tensorboard' and 'd' not in path.parts}
-  return {str(path) for path in steady}
+def unfinished(workdir: pathlib.Path) -> list[str]:
+  """What a save in progress leaves beside the steps: orbax's temporary folder, a replaced step."""
+  paths = (workdir / 'checkpoints').glob('*')
+  return sorted(path.name for path in paths if not path.name.isdigit())
+
+
+def stop_in_round(workdir: pathlib.Path, environment: dict[str, str]) -> None:
+  """Has the run save itself between two updates, if any is due: the next save replaces that one."""
+  timing = workdir / 'timing.jsonl'
+  written = lambda: timing.read_bytes() if timing.exists() else b''
+  before, process = len(written()), start(workdir, environment)
+  while process.poll() is None and b'updates_per_second' not in written()[before:]:
+    time.sleep(_POLL)
+  process.terminate()
+  process.communicate()
+
+
+def kill(process: subprocess.Popen, workdir: pathlib.Path, wait: float, saves: int) -> str | None:
+  """Kills the run.
+
+  Args:
+    process: it.
+    workdir: its.
+    wait: for how many seconds.
+    saves: how many have to begin before `wait` does.
+
+  Returns:
+    What the kill struck: a save, one that replaces a step, or none; None if the run ended before.
+  """
+  until = math.inf if saves else time.monotonic() + wait
+  # Until the run has removed it, there is what an earlier kill left.
+  removed = saving = False
+  while time.monotonic() < until:
+    if process.poll() is not None:
+      break
+    before, saving = saving, bool(unfinished(workdir))
+    removed = removed or not saving
+    if removed and saving and not before:
+      saves -= 1
+      if saves == 0:
+        until = time.monotonic() + wait
+    time.sleep(_POLL)
+  process.kill()
+  process.communicate()
+  if process.returncode != -signal.SIGKILL:
+    return None
+  left = unfinished(workdir) if removed else []
+  if any(name.endswith('.replaced') for name in left):
+    return _REPLACING
+  return _SAVE if left else _NO_SAVE
+
+
+def files(workdir: pathlib.Path) -> dict[str, int]:
+  """Names of everything in a work directory; of arrays' files the folders, and their bytes there.
+
+  TensorBoard's names carry times; those of arrays are hashes, and their number varies.
+  """
+  found = {}
+  for path in workdir.rglob('*'):
+    inside, arrays = path.relative_to(workdir), path.parent.name == 'd'
+    if inside.parts[0] != 'tensorboard':
+      name = str(inside.parent if arrays else inside)
+      found[name] = found.get(name, 0) + (path.stat().st_size if arrays else 0)
+  return found
+
+
+def saved(workdir: pathlib.Path) -> dict[str, list]:
+  """Every item of the steps of a work directory, read past the library."""
+  items = {}
+  with ocp.StandardCheckpointer() as reader:
+    for step in (workdir / 'checkpoints').iterdir():
+      for name in ('params', 'learner', 'replay'):
+        arrays = map(np.asarray, jax.tree.leaves(reader.restore(step / name)))
+        items[f'{step.name}/{name}'] = [(x.dtype, x.shape, x.tobytes()) for x in arrays]
+      for name in ('meta', 'config', 'digest'):
+        items[f'{step.name}/{name}'] = [json.loads((step / name / 'metadata').read_text())]
+  return items
+
+
+def difference(workdir: pathlib.Path, whole: pathlib.Path) -> str:
+  """How what is left of a run differs from what a whole one leaves, in a line; else empty."""
+  left, expected = files(workdir), files(whole)
+  other = sorted(left.keys() ^ expected.keys())
+  if other:
+    return f'{len(other)} orphans and missing files: {other[:5]}'
+  # How much lies in indices of arrays varies by some percent.
+  larger = [name for name, size in left.items() if size > 1.1 * expected[name]]
+  if larger:
+    return f'orphans in {larger}'
+  try:
+    left, expected = saved(workdir), saved(whole)
+  except Exception as error:  # Damaged files raise almost anything.
+    return f'a checkpoint cannot be read: {error}'
+  other = [name for name, item in left.items() if item != expected[name]]
+  return f'other values in {other}' if other else ''
+
+
+def strike(
+  index: int,
+  workdir: pathlib.Path,
+  environment: dict[str, str],
+  rng: random.Random,
+  whole: float,
+) -> str | None:
+  """Starts a run that takes `whole` seconds, and kills it: see `kill`, which says what it struck.
+
+  Every third is aimed at a save, and every second of these at one that replaces a step.
+  """
+  saves = 0
+  if index % 6 == 0:
+    saves = 1
+    stop_in_round(workdir, environment)
+  elif index % 3 == 0:
+    saves = rng.randint(1, 2)
+  # A save takes about a fiftieth of the run.
+  wait = rng.uniform(0, whole / 50 if saves else whole)
+  struck = kill(start(workdir, environment), workdir, wait, saves)
+  if struck:
+    since = f'after the start of save {saves}' if saves else f'of {whole:.1f} s'
+    print(f'killed {wait:.2f} s {since}: {struck}', flush=True)
+  return struck
 
 
 def main(argv: list[str] | None = None) -> int:
@@ -82,31 +206,27 @@ def main(argv: list[str] | None = None) -> int:
     finish(folder / 'warm', environment)
     whole = finish(folder / 'whole', environment)
     expected = (folder / 'whole' / 'metrics.jsonl').read_bytes()
-    kills = resumed = identical = 0
-    while kills < arguments.kills:
-      workdir, here = folder / f'run{kills}', 0
-      for _ in range(min(rng.randint(1, 3), arguments.kills - kills)):
-        process = start(workdir, environment)
-        # Later kills of one run strike what is left of it.
-        wait = rng.uniform(0, whole)
-        try:
-          process.communicate(timeout=wait)
-        except subprocess.TimeoutExpired:
-          process.send_signal(signal.SIGKILL)
-          process.communicate()
-          here += 1
-          print(f'killed after {wait:.1f} s of {whole:.1f} s', flush=True)
-        else:
+    struck, resumed, identical = [], 0, 0
+    while len(struck) < arguments.kills:
+      before = len(struck)
+      workdir = folder / f'run{before}'
+      # Later kills of one run strike what is left of it.
+      for index in range(before, min(before + rng.randint(1, 3), arguments.kills)):
+        what = strike(index, workdir, environment, rng, whole)
+        if what is None:
           break
-      kills += here
+        struck.append(what)
       finish(workdir, environment)
-      resumed += here
+      resumed = len(struck)
       same = (workdir / 'metrics.jsonl').read_bytes() == expected
-      left = files(workdir) - files(folder / 'whole')
-      if left:
-        print(f'orphans: {sorted(left)}')
-      identical += here * (same and not left)
+      different = difference(workdir, folder / 'whole')
+      if different:
+        print(different)
+      identical += (resumed - before) * (same and not different)
       shutil.rmtree(workdir)
+    kills, missed = len(struck), struck.count(_NO_SAVE)
+    replacing = struck.count(_REPLACING)
+    print(f'{kills - missed} kills hit a save in progress, {replacing} one that replaces a step')
     print(f'{kills} kills, {resumed} resumed, {identical} bit-identical')
     return int(not kills == resumed == identical)
   finally:
@@ -114,4 +234,5 @@ def main(argv: list[str] | None = None) -> int:
 
 
 if __name__ == '__main__':
+  jax.config.update('jax_platforms', 'cpu')  # An accelerator is the runs'.
   sys.exit(main())
