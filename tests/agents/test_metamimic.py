@@ -163,3 +163,30 @@ def test_learns_to_reach_any_goal():
 def test_an_environment_without_goals_is_refused():
   with pytest.raises(errors.InputError, match='environment: found no goals'):
     agents.metamimic.make_agent(_CONFIG, types.EnvironmentSpec(6, 2))
+
+
+def test_updates_and_acts_from_frames():
+  tower = d4pg.TowerConfig(channels=(4,), blocks=0, output=8)
+  small = dataclasses.replace(_D4PG, tower=tower, policy=(8,), critic=(8,), batch_size=4)
+  config = agents.metamimic.Config(
+    dataclasses.replace(small, sampling='prioritised', reward='tracking'), small
+  )
+  spec = types.EnvironmentSpec(0, 2, frame=(16, 16, 6), goal=3, rewards=2)
+  agent = agents.metamimic.make_agent(config, spec)
+  rng = np.random.default_rng(0)
+  frames = rng.integers(1, 256, (9, 16, 16, 6), np.uint8)
+  imitating = types.Trajectory(
+    frames, rng.uniform(-1, 1, (8, 2)).astype(np.float32), *np.ones((2, 8, 2), np.float32)
+  )
+  performing = imitating._replace(observations=frames * np.array([1, 1, 1, 0, 0, 0], np.uint8))
+  state = agent.init(jax.random.key(0))
+  replay = _filled(agent, imitating, performing)
+  after, _, metrics = jax.jit(agent.update)(state, jax.random.key(1), replay, None)
+  assert all(np.isfinite(x) for x in metrics.values())
+  assert replay.task.rows.observation.shape[1:] == (16, 16, 3)
+  for learner in ('imitation', 'task'):
+    before, now = (getattr(x, learner).params['policy'] for x in (state, after))
+    assert all((a != b).any() for a, b in zip(jax.tree.leaves(before), jax.tree.leaves(now)))
+  seen = jnp.stack([imitating.observations[0], performing.observations[0]])
+  actions = agent.act_greedily(agent.params(after), jax.random.key(2), seen)
+  assert actions.shape == (2, 2) and (actions[0] != actions[1]).any()
