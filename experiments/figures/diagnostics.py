@@ -11,13 +11,13 @@ from eimitate import errors
 from experiments.figures import sources as sources_lib
 from experiments.figures import style
 
-# Title, unit, and metrics by prefix, so that `model/error_` stands for every step.
+# Title, unit, and metrics by prefix, so that `model/change_error_` stands for every step.
 _PANELS = (
   ('discriminator: what it knows', 'accuracy', ('discriminator/accuracy_',)),
   ('discriminator: its reward', 'mean reward', ('discriminator/reward_',)),
   ('value: predicted and realised', 'discounted return', ('value/predicted', 'value/realised')),
   ('value: calibration', 'correlation', ('value/correlation',)),
-  ('model: error after each step', 'unexplained variance', ('model/error_',)),
+  ('model: what it misses of the change', 'share', ('model/change_error_',)),
   ('policies', 'entropy in nats', ('policy/entropy', 'policy/bc_entropy')),
   ('search', 'value over the network', ('search/improvement',)),
   ('search: visits', 'entropy in nats, share', ('search/entropy', 'search/bc_share')),

@@ -105,6 +105,21 @@ def test_of_a_whole_agent():
   assert float(found['search/improvement']) == pytest.approx(improvement, abs=1e-4)
 
 
+def test_a_model_in_which_nothing_moves():
+  """It misses all of the change, however small that is beside the latents' variance."""
+  config, agent, state = _agent(**{'networks.residual_dynamics': True})
+  networks = _ei.make_networks(config.networks, _SPEC)
+  params = state.params | {'dynamics': jax.tree.map(np.zeros_like, state.params['dynamics'])}
+  windows = [
+    episodes.sample(learner_test.replay(i), jax.random.key(i), 4, config.unroll_steps)
+    for i in range(2)
+  ]
+  found = diagnostics.model_error(networks, params, *windows)
+  for h in range(config.unroll_steps):
+    assert float(found[f'model/change_error_{h + 1}']) == pytest.approx(1.0)
+    assert float(found[f'model/error_{h + 1}']) < 10
+
+
 def test_from_frames():
   spec = types.EnvironmentSpec(0, 2, frame=(12, 12, 3), stack=2)
   settings = {'networks.encoder': (4, 4), 'networks.batch_norm': True}

@@ -32,9 +32,12 @@ def policy_entropy(
 def model_error(
   networks: Networks, params: types.Params, agent: types.Window, expert: types.Window
 ) -> types.Metrics:
-  """The share of the latents' variance that the model leaves unexplained after each step.
+  """How wrong the model is after each step, of both halves.
 
-  Of both halves; 1 is as good as always predicting the mean latent.
+  Returns:
+    `model/error_h`, the share of the latents' variance that it leaves unexplained: 1 is as good as
+    always predicting the mean latent. `model/change_error_h`, the share of how far the latents have
+    moved since the first: 1 is as good as predicting that nothing moves, whatever is done.
   """
   both = jax.tree.map(lambda a, e: jnp.concatenate([a, e]), agent, expert)
   horizon = agent.action_mask.shape[1] - 1
@@ -42,8 +45,13 @@ def model_error(
   following = networks.represent(params, both.observations[:, 1 : horizon + 1])
   seen = both.observation_mask[:, 1:-1]
   unexplained = losses.latent_consistency_loss(latents[:, 1:], following, seen)
-  by_step = (unexplained * seen).sum(0) / jnp.maximum(seen.sum(0), 1)
-  return {f'model/error_{h + 1}': by_step[h] for h in range(horizon)}
+  total = lambda x: (x * seen).sum(0)
+  by_step = total(unexplained) / jnp.maximum(seen.sum(0), 1)
+  missed = total(((latents[:, 1:] - following) ** 2).sum(-1))
+  moved = total(((latents[:, :1] - following) ** 2).sum(-1))
+  share = missed / jnp.maximum(moved, 1e-12)
+  errors = {f'model/error_{h + 1}': by_step[h] for h in range(horizon)}
+  return errors | {f'model/change_error_{h + 1}': share[h] for h in range(horizon)}
 
 
 def value_calibration(
