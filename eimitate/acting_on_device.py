@@ -119,8 +119,8 @@ def rollout(
   environments: environments_lib.OnDevice,
   seed: int,
   given: Any = None,
-) -> list[types.Trajectory | None]:
-  """The first episode of every environment; None where no step of it was done.
+) -> tuple[list[types.Trajectory | None], int]:
+  """The first episode of every environment, None where no step of it was done; how many failed.
 
   Args:
     policy: `(params, given, observations [B, O]) -> actions [B, A]`.
@@ -130,7 +130,9 @@ def rollout(
     given: see `collect`; a key by default.
   """
   collected = _rollout(policy, params, environments, jax.random.key(seed), given, False)
-  return [episode.trajectory if episode else None for episode in _first_episodes(collected)]
+  episodes = _first_episodes(collected)
+  trajectories = [episode.trajectory if episode else None for episode in episodes]
+  return trajectories, sum(_failed(collected, episodes))
 
 
 def record(
@@ -142,10 +144,15 @@ def record(
 ) -> list[types.Demonstration | None]:
   """As `rollout`, with the states that an episode can be restored to; None where it failed."""
   collected = _rollout(policy, params, environments, jax.random.key(seed), given, True)
+  episodes = _first_episodes(collected)
+  return [None if failed else x for x, failed in zip(episodes, _failed(collected, episodes))]
+
+
+def _failed(collected, episodes) -> list[bool]:
+  """Of each first episode whether it ended because its simulation did."""
   failed = jax.device_get(collected.failed)
-  whole = lambda i, episode: not failed[i, : len(episode.states)].any()
-  made = enumerate(_first_episodes(collected))
-  return [episode if episode and whole(i, episode) else None for i, episode in made]
+  steps = [len(episode.trajectory.actions) if episode else 0 for episode in episodes]
+  return [bool(row[: count + 1].any()) for row, count in zip(failed, steps)]
 
 
 def _first_episodes(collected: Collected) -> list[types.Demonstration | None]:

@@ -127,8 +127,7 @@ def rollout(
 ) -> acting.Collected:
   """One greedy episode per environment, always from the same initial states."""
   if isinstance(environments, environments_lib.OnDevice):
-    trajectories = acting_on_device.rollout(policy, params, environments, _SEED)
-    failed = sum(trajectory is None for trajectory in trajectories)
+    trajectories, failed = acting_on_device.rollout(policy, params, environments, _SEED)
     return acting.Collected(trajectories, {'not_finite': failed} if failed else {})
   calls = iter(range(1 << 30))
 
@@ -181,8 +180,10 @@ def interquartile(runs: Sequence[Sequence[float]], resamples: int = 2000) -> dic
 
 
 def performing(loaded: Loaded) -> Loaded:
-  """The agent where it has no goal before it: of one that also follows demonstrations, its policy
-  for the task, to be compared with the demonstrations' own returns as far as they are still there.
+  """The agent where it has no goal before it.
+
+  Of one that also follows demonstrations this is its policy for the task. Its returns are compared
+  with the demonstrations' own, if these are still there and last as long as the task does.
 
   Raises:
     InputError: if it can only follow demonstrations.
@@ -220,7 +221,12 @@ def _demonstrated(description) -> float:
   if dataset.checksum != description['demonstrations']:
     return 0.0
   followed = runs.TrackingConfig(**config['tracking'])
-  return tracking.divide(dataset, config['num_demonstrations'], followed)[0].mean_return
+  learnt, _ = tracking.divide(dataset, config['num_demonstrations'], followed)
+  named = config['environment'], 0, 1, config['actors']['placement']
+  made = make_environments(task, repeat, *named)
+  whole = (made if isinstance(made, environments_lib.OnDevice) else made[0]).longest_episode
+  lengths = {len(episode.trajectory.actions) for episode in learnt.episodes}
+  return learnt.mean_return if lengths == {whole} else 0.0
 
 
 def environments_of(loaded: Loaded, count: int, task: str = '') -> list | environments_lib.OnDevice:
@@ -236,6 +242,8 @@ def environments_of(loaded: Loaded, count: int, task: str = '') -> list | enviro
   """
   description = loaded.description
   config, repeat = description['config'], description['action_repeat']
+  follows, expected = bool(description['tracking']), 'a dataset, or `performing` of the agent'
+  errors.check(not follows, '--demonstrations', 'none', expected)
   if not task:
     return make_environments(
       description['task'],

@@ -212,7 +212,7 @@ def _on_device(loaded, plain, episodes) -> _Follow:
     take, actions = (True, actions) if actions is not None else (False, np.zeros(shape))
     keys = jax.random.split(jax.random.key(0), len(actions))
     given = keys, np.full(len(actions), take), actions.astype(np.float32)
-    return acting_on_device.rollout(act, loaded.params, evaluators, 0, given)
+    return acting_on_device.rollout(act, loaded.params, evaluators, 0, given)[0]
 
   return follow
 

@@ -228,6 +228,10 @@ def _load_to_follow(run: runs.Run, environment) -> tuple[dataset_lib.Dataset, Se
       dataset_lib.check_matches(followed, run.task, repeat, spec, needs_actions)
       shortest = run.agent_config.shortest_demonstration
       tracking.check(followed, environment, shortest, begins)
+  states = lambda episodes: {episode.states.tobytes() for episode in episodes}
+  both = len(states(dataset.episodes) & states(unseen.episodes))
+  expected = 'others than those that are learnt from'
+  errors.check(not both, 'config.tracking.validation', f'{both} that are learnt from', expected)
   unseen = dataclasses.replace(unseen, episodes=unseen.episodes[: tracked.evaluated])
   if config.frame_size:
     from eimitate.demonstrations import frames
@@ -262,8 +266,8 @@ def _first(environments):
 
 def demonstrations_replay(inputs: Inputs) -> episodes.Replay | None:
   """All the demonstrations' episodes in a replay that just holds them."""
-  # Who follows demonstrations without their actions does not learn from them otherwise.
   dataset = inputs.dataset
-  if dataset is None or not dataset.has_actions or inputs.spec.rewards > 1:
+  # Who learns from two rewards follows demonstrations, and imitates without their actions.
+  if dataset is None or inputs.spec.rewards > 1:
     return None
   return episodes.of(inputs.spec, [episode.trajectory for episode in dataset.episodes])

@@ -63,7 +63,10 @@ def choose_devices(requested: int, rows: int, most: int = _MOST_DEVICES) -> list
     errors.check(requested > 0, 'config.parallel.num_processes', processes, expected)
   field = 'config.parallel.devices'
   enough = 1 <= requested <= processes * each
-  errors.check(enough, field, requested, f'1 to {processes * each}, as many as there are')
+  expected = f'1 to {processes * each}, as many as there are'
+  if available[0][0].platform == 'cpu':
+    expected += '; JAX_NUM_CPU_DEVICES makes more'
+  errors.check(enough, field, requested, expected)
   even = requested % processes == 0
   errors.check(even, field, requested, f'a multiple of {processes}, the processes to share them')
   divides = rows % requested == 0

@@ -6,6 +6,7 @@ import dataclasses
 import fcntl
 import json
 import logging
+import os
 import pathlib
 import re
 from typing import Any, NamedTuple
@@ -255,24 +256,31 @@ def _read(path):
 
 @contextlib.contextmanager
 def lock(workdir: pathlib.Path) -> Iterator[None]:
-  """Keeps other processes out of a claimed work directory; a process that dies lets go of it.
+  """Makes a work directory and keeps other processes out; a process that dies lets go of it.
 
   Raises:
     InputError: if another one trains there.
   """
-  with open(workdir / 'config.json', 'rb') as file:
+  workdir.mkdir(parents=True, exist_ok=True)
+  folder = os.open(workdir, os.O_RDONLY)
+  try:
     try:
-      fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+      fcntl.flock(folder, fcntl.LOCK_EX | fcntl.LOCK_NB)
     except BlockingIOError as error:
       expected = 'one that no other process trains in'
       raise errors.InputError(f'workdir: found {workdir} in use, expected {expected}') from error
-    except OSError:  # Some network's file systems have no locks.
+    except OSError:  # Some network's file systems have no such locks.
       logging.warning('%s cannot be locked: do not train there twice at once', workdir)
     yield
+  finally:
+    os.close(folder)
 
 
 def claim(workdir: pathlib.Path, description: Mapping[str, Any]) -> None:
-  """Writes config.json into a new work directory, or checks that a used one holds this run."""
+  """Writes config.json into a new work directory, or checks that a used one holds this run.
+
+  It must exist, and be locked.
+  """
   path = workdir / 'config.json'
   if path.exists():
     stored = _read(path)
@@ -284,7 +292,6 @@ def claim(workdir: pathlib.Path, description: Mapping[str, Any]) -> None:
   names = {path.name for path in workdir.iterdir()} if workdir.is_dir() else set()
   used = bool(names - {'config.json.partial'})
   errors.check(not used, 'workdir', f'{workdir} with files but no config.json', 'an empty one')
-  workdir.mkdir(parents=True, exist_ok=True)
   partial = workdir / 'config.json.partial'
   text = json.dumps(description, indent=2)
   # A list of numbers, such as a frame's, takes one line.

@@ -89,10 +89,10 @@ def train(
   make_replay = lambda count: agent.init_replay(-(-capacity // count))
   states.check_fits(make_replay, devices, config.replay.episodes)
   workdir = pathlib.Path(workdir)
-  processes.only_leader(lambda: runs.claim(workdir, description))
 
   with contextlib.ExitStack() as stack:
     processes.only_leader(lambda: stack.enter_context(runs.lock(workdir)))
+    processes.only_leader(lambda: runs.claim(workdir, description))
     opened = processes.only_leader(
       lambda: checkpoints_lib.Checkpoints(workdir, config.checkpoints.keep)
     )
@@ -161,7 +161,9 @@ class _Parts:
     self._act_greedily = jax.jit(agent.act_greedily)
     diagnosis = functools.partial(_diagnose_shard, agent)
     self._diagnosis = jax.jit(diagnosis, compiler_options=_QUICK_TO_COMPILE)
-    self._demonstrations = placement.replicate(inputs_lib.demonstrations_replay(inputs))
+    sampled = run.agent_config.needs_demonstrations
+    demonstrations = inputs_lib.demonstrations_replay(inputs) if sampled else None
+    self._demonstrations = placement.replicate(demonstrations)
 
   def calls_due(self, state: states.State) -> int:
     """Calls of many updates that the agent steps so far ask for."""

@@ -99,6 +99,7 @@ def summarise(results: Sequence[Mapping[str, Any]], table: Mapping[str, Any]) ->
     'mean_return': table['return']['mean'],
     **fractions,
     'returns': [value for result in results for value in result['returns']],
+    'failed_episodes': sum(result['failed_episodes'] for result in results),
     **{name: min(result[name] for result in results) for name in logs.COUNTERS},
   }
 
@@ -123,6 +124,8 @@ def _print_table(shared, results, table):
       f'{result["checkpoint"]}: seed {result["seed"]}, {result["agent_steps"]} agent steps,'
       f' {result["env_steps"]} env steps, return {result["mean_return"]:.1f}'
     )
+    if result['failed_episodes']:
+      line += f', {result["failed_episodes"]} episodes failed'
     if 'also_in' in result:
       other = result['also_in']
       line += f'; in {other["task"]} {other["mean_return"]:.1f} ({other["difference"]:+.1f})'

@@ -41,9 +41,7 @@ def update_flops(agent: str, config: Any, spec: types.EnvironmentSpec) -> float:
 
 
 def _d4pg_flops(config, spec):
-  """Both networks learn, both are asked for targets, and the policy's gradient goes through the
-  critic.
-  """
+  """Both networks learn and give targets; the policy's gradient goes through the critic."""
   policy = _dense(spec.observation_size, *config.policy, spec.action_size)
   critic = _dense(spec.observation_size + spec.action_size, *config.critic, config.num_atoms)
   return 2.0 * config.batch_size * (4 * policy + 6 * critic)

@@ -1,5 +1,7 @@
 """Trains an expert from the task's own reward, with D4PG, until it is as good as asked.
 
+With `--config.reward=tracking` it learns to follow demonstrations instead.
+
 python -m experiments.train_expert --task=cartpole/swingup --target_return=873 --seed=0
 python -m experiments.train_expert --task=ball_in_cup/catch --config.reward=tracking
 """
@@ -27,7 +29,8 @@ def main() -> None:
   config = command_line.overridden(config, _CONFIG)
   if _TARGET.value is not None:
     config = dataclasses.replace(config, target_return=_TARGET.value)
-  name = 'expert' + '_image' * (launch.PRESET.value == 'image')
+  learns = 'tracking' if given.reward == 'tracking' else 'expert'
+  name = learns + '_image' * (launch.PRESET.value == 'image')
   launch.launch('d4pg', config, name, d4pg.PRESETS)
 
 

@@ -95,6 +95,12 @@ def test_unseen_demonstrations_of_another_task(path, recorded, tmp_path):
   _refused(tmp_path, run, "demonstrations task: found 'reacher/easy'")
 
 
+def test_unseen_demonstrations_that_are_learnt_from(path, recorded, tmp_path):
+  demonstrations.save(tmp_path / 'same.npz', _METADATA, recorded[2:])
+  run = _run(path, tracking__validation=str(tmp_path / 'same.npz'))
+  _refused(tmp_path, run, 'config.tracking.validation: found 1 that are learnt from')
+
+
 def test_a_demonstration_shorter_than_n_step(path, tmp_path):
   run = _run(path, imitation__n_step=9)
   _refused(tmp_path, run, 'demonstrations: found one of 8 steps, expected at least n_step = 9')
@@ -226,8 +232,8 @@ def test_a_run_resumes_exactly_and_imitates_unseen_demonstrations(path, tmp_path
   performing = evaluation.performing(loaded)
   performed = evaluation.evaluate(performing, evaluation.environments_of(performing, 2))
   assert performed['failed_episodes'] == 0 and len(performed['returns']) == 2
-  demonstrated = demonstrations.load(path).take(3).mean_return
-  assert performing.description['expert_return'] == demonstrated
+  # The demonstrations are shorter than the task: their returns are no measure.
+  assert performing.description['expert_return'] == 0 and 'fraction_of_expert' not in performed
   result = imitation.evaluate(loaded, path)
   # Three of the five were learnt from.
   assert result['demonstrations'] == 2
@@ -257,7 +263,13 @@ def test_d4pg_learns_to_track_without_actions(recorded, tmp_path):
     'd4pg', _TASK, 0, command_line.part(config, d4pg.Config), command_line.part(config, runs.Config)
   )
   # Of five demonstrations one is kept for evaluation.
-  assert len(inputs.load(run).dataset.episodes) == 4
+  given = inputs.load(run)
+  assert len(given.dataset.episodes) == 4
+  [collected, *_] = acting.collect_episodes(
+    lambda seen: np.zeros((len(seen), 2), np.float32), given.environments, range(3)
+  ).trajectories
+  # Each step's reward is how well it tracks, not the task's, which is 0 or 1 times the repeat.
+  assert collected.rewards.ndim == 1 and (0 < collected.rewards[0] < 1 or collected.rewards[0] == 1)
   result = training.train(run, tmp_path / 'run')
   assert 0 <= result['imitation_fraction'] <= 1 and 'task_return' not in result
   loaded = evaluation.load(tmp_path / 'run')

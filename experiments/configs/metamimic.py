@@ -52,12 +52,8 @@ def make_config(task: str = '', preset: str = 'state', action_repeat: int = 0) -
     'num_demonstrations': 0,  # All but some to evaluate with.
     'replay.episodes': 200,
     'actors.num': 65,
-    # Standard deviations of the exploration noise: with 0.3 hardly an episode lasts three steps.
-    'actors.temperatures': (0.2, 0.1, 0.05),
-    'actors.fractions': (0.0, 0.1, 0.4),
     'tracking.task_actors': 1,
-    # The beginnings, where arms fall and balls swing freely, are harder than the rest.
-    'tracking.curriculum': 20,
+    **d4pg.FOLLOWING,
     'evaluation.interval': 10_000,
     'evaluation.episodes': 3,
     'checkpoints.interval': 10_000,

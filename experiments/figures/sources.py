@@ -253,7 +253,9 @@ def write_csv(workdir: str | os.PathLike, output: str | os.PathLike) -> list[str
   rows, untimed = _with_seconds(path, [row for row in rows if _RETURN in row])
   errors.check(bool(rows), 'metrics', f'no evaluation in {path}', 'at least one')
   with open(output, 'w', newline='') as file:
-    writer = csv.DictWriter(file, list(dict.fromkeys([*rows[0], _SECONDS])), restval='')
+    writer = csv.DictWriter(
+      file, list(dict.fromkeys([*(name for row in rows for name in row), _SECONDS])), restval=''
+    )
     writer.writeheader()
     writer.writerows(rows)
   return notes + untimed

@@ -41,7 +41,7 @@ video.prepare(VIDEO)
 # ## The agent, out of its checkpoint alone
 
 # %%
-loaded = evaluation.load(CHECKPOINT)
+loaded = evaluation.performing(evaluation.load(CHECKPOINT))
 description = loaded.description
 print(description['agent'], description['task'], loaded.counters)
 

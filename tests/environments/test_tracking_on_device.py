@@ -41,7 +41,7 @@ def test_the_demonstrations_own_actions_attain_all(recorded):
   batch = _follow(recorded, 3, in_turn=True)
   actions = np.stack([episode.trajectory.actions for episode in recorded], 1)
   for episode, trajectory in zip(
-    recorded, acting_on_device.rollout(_TAKE, None, batch, 0, actions)
+    recorded, acting_on_device.rollout(_TAKE, None, batch, 0, actions)[0]
   ):
     own = episode.trajectory
     np.testing.assert_array_equal(trajectory.observations[:, :2], own.observations)
@@ -59,7 +59,7 @@ def test_reward_and_loss_are_of_the_next_observation(recorded, ends):
   batch = _follow(recorded, 3, ends=ends, in_turn=True)
   actions = np.ones((_LENGTH, 3, 1), np.float32)
   for episode, trajectory in zip(
-    recorded, acting_on_device.rollout(_TAKE, None, batch, 0, actions)
+    recorded, acting_on_device.rollout(_TAKE, None, batch, 0, actions)[0]
   ):
     steps = len(trajectory.actions)
     seen, shown = trajectory.observations[1:, :2], episode.trajectory.observations[1:]
@@ -92,7 +92,7 @@ def test_some_perform_the_task_without_a_goal(recorded):
   batch = _follow(recorded, 5, performers=2)
   assert batch.longest_episode == 20
   for i, trajectory in enumerate(
-    acting_on_device.rollout(_TAKE, None, batch, 0, np.ones((20, 5, 1), np.float32))
+    acting_on_device.rollout(_TAKE, None, batch, 0, np.ones((20, 5, 1), np.float32))[0]
   ):
     performs = i >= 3
     assert (trajectory.observations[:, 2:] == 0).all() == performs
@@ -147,7 +147,7 @@ def test_what_fails_was_never_done(recorded):
   rules = tracking.Rules({'observation': rewards.Part(1.0, 1e9)}, 0.0)
   follow = tracking_on_device.Follow(batch, shown, rules, in_turn=True)
   left = np.full((_LENGTH, 3, 1), -1.0, np.float32)  # All are left of 0 after four steps.
-  for trajectory in acting_on_device.rollout(_TAKE, None, follow, 0, left):
+  for trajectory in acting_on_device.rollout(_TAKE, None, follow, 0, left)[0]:
     assert np.isfinite(trajectory.rewards).all() and len(trajectory.actions) <= 5
     np.testing.assert_allclose(trajectory.rewards[:, 1], 1, atol=1e-5)
     np.testing.assert_array_equal(trajectory.discounts, 1)
@@ -165,7 +165,7 @@ def test_devices_share_both_kinds(recorded):
 def test_one_reward_alone(recorded):
   batch = _follow(recorded, 3, which=(tracking.TRACKING,), in_turn=True)
   actions = np.stack([episode.trajectory.actions for episode in recorded], 1)
-  for trajectory in acting_on_device.rollout(_TAKE, None, batch, 0, actions):
+  for trajectory in acting_on_device.rollout(_TAKE, None, batch, 0, actions)[0]:
     np.testing.assert_array_equal(trajectory.rewards, np.ones(_LENGTH))
     np.testing.assert_array_equal(trajectory.discounts, np.ones(_LENGTH))
   assert batch.spec.rewards == 1 and batch.spec.goal == 2 and batch.spec.observation_size == 4
