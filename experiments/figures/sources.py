@@ -95,6 +95,7 @@ def load(sources: Sequence[Source]) -> tuple[list[Run], list[str]]:
     except errors.InputError as error:
       notes.append(f'skipped {path}: {error}')
   errors.check(bool(runs), '--sources', 'nothing to draw (' + '; '.join(notes) + ')', 'a whole run')
+  runs = _with_experts(runs)
   _check_panels(runs)
   return runs, notes
 
@@ -225,6 +226,15 @@ def _run(source, rows):
     last['env_steps'] / last['agent_steps'] if last['agent_steps'] else 0.0,
     experts[-1] if experts else 0.0,
   )
+
+
+def _with_experts(runs):
+  """A run that never returned anything does not say what expert it had: others of its panel do."""
+  known = {run.source.panel: run.expert_return for run in runs if run.expert_return}
+  silent = lambda run: not run.returns.any() and run.source.panel in known
+  return [
+    run._replace(expert_return=known[run.source.panel]) if silent(run) else run for run in runs
+  ]
 
 
 def _check_panels(runs):

@@ -199,6 +199,15 @@ def test_a_table_is_printed_without_an_output(tmp_path):
   assert (result.returncode, result.stderr) == (0, said)
 
 
+def test_a_run_that_never_returned_anything_has_its_panels_expert(tmp_path):
+  _write(tmp_path / 'seed_0', [_row(0, 0), _row(10, 0)])
+  _write(tmp_path / 'seed_1', [_row(0, 0), _row(10, 50)])
+  runs, _ = _load(f'ei={tmp_path}')
+  assert [run.expert_return for run in runs] == [100.0, 100.0]
+  [row], _ = table.data(sources.load(table.by_row(sources.parse([f'ei={tmp_path}'])))[0])
+  assert row.last.values.tolist() == [0.0, 0.5]
+
+
 def test_rows_of_a_table_are_of_one_task_each(tmp_path):
   one = _write(tmp_path / 'one', [_row(10, 20)])
   other = _write(tmp_path / 'other', [_row(10, 20, expert=50.0)])
