@@ -229,7 +229,7 @@ def _load_to_follow(run: runs.Run, environment) -> tuple[dataset_lib.Dataset, Se
       shortest = run.agent_config.shortest_demonstration
       tracking.check(followed, environment, shortest, begins)
   states = lambda episodes: {episode.states.tobytes() for episode in episodes}
-  both = len(states(dataset.episodes) & states(unseen.episodes))
+  both = len(states(dataset.episodes) & states(unseen.episodes)) if tracked.validation else 0
   expected = 'others than those that are learnt from'
   errors.check(not both, 'config.tracking.validation', f'{both} that are learnt from', expected)
   unseen = dataclasses.replace(unseen, episodes=unseen.episodes[: tracked.evaluated])

@@ -29,11 +29,12 @@ def prepare_cpu_devices(requested: int = 0) -> None:
   """Makes one CPU device per core (up to 4); call it before jax touches a device.
 
   Two CPU devices on two cores are 1.1 to 1.3 times as fast as one (experiments/results/benchmark).
-  More than there are cores are not made: who wants virtual ones sets JAX_NUM_CPU_DEVICES.
+  More than there are cores are made up to 4, to try things out, or by JAX_NUM_CPU_DEVICES.
   """
   if jax.config.jax_num_cpu_devices > 0:  # pyrefly: ignore[missing-attribute]
     return
-  count = min(requested or _MOST_DEVICES, len(os.sched_getaffinity(0)))
+  cores = len(os.sched_getaffinity(0))
+  count = min(requested, max(cores, _MOST_DEVICES)) if requested else min(cores, _MOST_DEVICES)
   try:
     jax.config.update('jax_num_cpu_devices', count)
   except RuntimeError:  # The backend is up already, as in a notebook: use what it has.

@@ -39,6 +39,9 @@ _LONGEST = (
   'test_agreement.py',
   'test_processes.py',
   'test_tracking.py',
+  'test_metamimic.py',
+  'test_benchmark.py',
+  'test_efficient_imitate_learner.py',
 )
 
 

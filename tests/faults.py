@@ -77,14 +77,20 @@ def unfinished(workdir: pathlib.Path) -> list[str]:
 
 
 def stop_in_round(workdir: pathlib.Path, environment: dict[str, str]) -> None:
-  """Has the run save itself between two updates, if any is due: the next save replaces that one."""
+  """Has the run save itself between two updates, if any is due: the next save replaces that one.
+
+  Raises:
+    RuntimeError: if SIGTERM does not end it well.
+  """
   timing = workdir / 'timing.jsonl'
   written = lambda: timing.read_bytes() if timing.exists() else b''
   before, process = len(written()), start(workdir, environment)
   while process.poll() is None and b'updates_per_second' not in written()[before:]:
     time.sleep(_POLL)
   process.terminate()
-  process.communicate()
+  _, said = process.communicate()
+  if process.returncode:
+    raise RuntimeError(f'{workdir} was not stopped well: {said.decode()[-2000:]}')
 
 
 def kill(process: subprocess.Popen, workdir: pathlib.Path, wait: float, saves: int) -> str | None:

@@ -12,17 +12,6 @@ from experiments import floors
 from tests.experiments import programs
 
 
-def test_benchmark(tmp_path):
-  output = tmp_path / 'benchmark.json'
-  small = ['--config.batch_size=8', '--config.search.num_simulations=4', '--repeats=1']
-  result = programs.run('benchmark', '--variant=tuned', f'--json={output}', *small)
-  assert result.returncode == 0, result.stderr
-  values = json.loads(output.read_text())
-  assert {'ms_per_update', 'floor_ms', 'ratio_to_floor', 'devices'} <= set(values)
-  assert values['ratio_to_floor'] == pytest.approx(values['ms_per_update'] / values['floor_ms'])
-  assert min(values[f'{part}_ms'] for part in ('representation', 'search', 'losses')) > 0
-
-
 def test_benchmark_of_an_update_from_frames(tmp_path):
   output = tmp_path / 'benchmark.json'
   small = ['--config.batch_size=2', '--config.unroll_steps=1', '--config.search.num_simulations=2']
@@ -30,7 +19,9 @@ def test_benchmark_of_an_update_from_frames(tmp_path):
   result = programs.run('benchmark', '--preset=image', f'--json={output}', *small)
   assert result.returncode == 0, result.stderr
   values = json.loads(output.read_text())
-  assert values['floor_ms'] > 0 and values['representation_ms'] > 0
+  assert {'ms_per_update', 'floor_ms', 'ratio_to_floor', 'devices'} <= set(values)
+  assert values['ratio_to_floor'] == pytest.approx(values['ms_per_update'] / values['floor_ms'])
+  assert min(values[f'{part}_ms'] for part in ('representation', 'search', 'losses')) > 0
 
 
 @pytest.mark.parametrize('what', ['update', 'replay'])
