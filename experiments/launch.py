@@ -1,8 +1,6 @@
 """What the training binaries share: their flags, and training with a curve at the end."""
 
-from collections.abc import Callable
 import dataclasses
-import signal
 import sys
 import time
 from typing import Any
@@ -16,6 +14,7 @@ from eimitate import processes
 from eimitate import runs
 from eimitate import training
 from experiments import command_line
+from experiments import stopping
 from experiments.figures import curves
 
 TASK = flags.DEFINE_string('task', 'cartpole/swingup', 'domain/task of the dm_control suite.')
@@ -56,7 +55,7 @@ def launch(agent: str, config: Any, name: str, presets: tuple[str, ...] = ('stat
     workdirs = {seed: f'{base}/seed_{seed}' for seed in seeds}
   else:
     workdirs = {_SEED.value: _WORKDIR.value or f'{base}_{_SEED.value}'}
-  stopped, done = stop_on_signal(), []
+  stopped, done = stopping.stop_on_signal(), []
   should_stop = lambda: processes.any_process(stopped())
   for seed, workdir in workdirs.items():
     if should_stop():
@@ -95,17 +94,3 @@ def _parse_seeds(texts: list[str]) -> list[int]:
   expected = f'different numbers up to {runs.LARGEST_SEED}, like 0,1,2'
   errors.check(good, '--seeds', ','.join(texts), expected)
   return [int(text) for text in texts]
-
-
-def stop_on_signal() -> Callable[[], bool]:
-  """Whether SIGTERM or SIGINT has come, so that the run is to be saved; a second one kills it."""
-  come = []
-
-  def handle(number, frame):
-    del frame
-    come.append(number)
-    signal.signal(number, signal.SIG_DFL)
-
-  for number in (signal.SIGTERM, signal.SIGINT):
-    signal.signal(number, handle)
-  return lambda: bool(come)
