@@ -33,7 +33,6 @@ setuptools.setup(
     'absl-py>=2.3.1',
     'numpy>=2.2,<3',
     'ml_collections>=1.1',
-    'scipy>=1.15',
     'tensorboardX>=2.6.5',
     'tqdm',
     'matplotlib>=3.10',
@@ -48,7 +47,7 @@ setuptools.setup(
     'plot': ['scikit-learn>=1.6'],
     'notebooks': ['jupytext>=1.16', 'ipykernel', 'nbclient'],
     'ray': ['ray>=2.50'],
-    'dev': ['pytest', 'pytest-xdist', 'hypothesis', 'ruff', 'pyrefly', 'rlax'],
+    'dev': ['pytest', 'pytest-xdist', 'hypothesis', 'ruff', 'pyrefly', 'rlax', 'scipy>=1.15'],
   },
   classifiers=[
     'Programming Language :: Python :: 3.11',

@@ -55,7 +55,8 @@ def init(
   rng_key, init_key = jax.random.split(jax.random.key(run.seed))
   names = (*logs.COUNTERS, 'episodes', 'stored', 'reached', 'evaluated', 'round_start')
   counters = dict.fromkeys(names, 0)
-  learner = placement.replicate(agent.init(init_key, params))
+  # One program: layer by layer takes longer to compile.
+  learner = placement.replicate(jax.jit(agent.init)(init_key, params))
   return State(learner, placement.stack(replay), rng_key, counters, [], {})
 
 

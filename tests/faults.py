@@ -27,14 +27,15 @@ _ROOT = pathlib.Path(__file__).parents[1]
 _COMMAND = [sys.executable, '-m', 'experiments.train_efficient_imitate', '--seed=1'] + [
   f'--config.{setting}'
   for setting in (
-    'agent_steps=1000',
-    'updates_per_agent_step=0.04',
+    'agent_steps=500',
+    'actors.num=1',
+    'updates_per_agent_step=0.08',
     'updates_per_call=2',
     'batch_size=8',
     'evaluation.episodes=1',
-    'evaluation.interval=250',
+    'evaluation.interval=125',
     'evaluation.diagnostics=False',
-    'checkpoints.interval=250',
+    'checkpoints.interval=125',
     'search.num_iterations=1',
     'search.num_sequences=8',
     'search.num_elites=4',
@@ -190,8 +191,8 @@ def strike(
     stop_in_round(workdir, environment)
   elif index % 3 == 0:
     saves = rng.randint(1, 2)
-  # A save takes about a fiftieth of the run.
-  wait = rng.uniform(0, whole / 50 if saves else whole)
+  # A save takes about a thirtieth of the run.
+  wait = rng.uniform(0, whole / 30 if saves else whole)
   struck = kill(start(workdir, environment), workdir, wait, saves)
   if struck:
     since = f'after the start of save {saves}' if saves else f'of {whole:.1f} s'

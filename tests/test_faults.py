@@ -2,5 +2,5 @@ from tests import faults
 
 
 def test_five_kills(capsys):
-  assert faults.main(['--kills=5', '--seed=0']) == 0
+  assert faults.main(['--kills=5', '--seed=5']) == 0
   assert '5 kills, 5 resumed, 5 bit-identical' in capsys.readouterr().out

@@ -11,7 +11,7 @@ import tempfile
 _FORKS = multiprocessing.get_context('forkserver')
 # None of these starts a thread or touches a device; MuJoCo decides on import whether it can draw.
 _FORKS.set_forkserver_preload(
-  ['jax', 'flax.linen', 'optax', 'orbax.checkpoint', 'scipy.stats', 'matplotlib.pyplot']
+  ['jax', 'flax.linen', 'optax', 'orbax.checkpoint', 'matplotlib.pyplot']
   + ['ml_collections', 'tensorboardX', 'eimitate.training', 'eimitate.imitation']
 )
 
