@@ -83,7 +83,7 @@ def test_update_on_several_devices(backend):
     return agent.update(state, key, replay, demonstrations, parallel.AXIS_NAME)
 
   update = placement.map_update(update_once)
-  state = placement.replicate(agent.init(jax.random.key(0)))
+  state = placement.replicate(jax.jit(agent.init)(jax.random.key(0)))
   shards = placement.stack(learner_test.replay(0))
   demonstrations = placement.replicate(learner_test.replay(1))
   for i in range(2):
@@ -107,7 +107,7 @@ def test_d4pg_on_several_devices(backend, sampling):
   update = placement.map_update(
     lambda *arguments: agent.update(*arguments, axis_name=parallel.AXIS_NAME)
   )
-  state = placement.replicate(agent.init(jax.random.key(0)))
+  state = placement.replicate(jax.jit(agent.init)(jax.random.key(0)))
   replay = placement.stack(d4pg_test.fill(agent.add, agent.init_replay(64), length=20))
   for i in range(2):
     state, replay, metrics = update(state, jax.random.key(i), replay, None)
@@ -181,7 +181,7 @@ def test_same_batch_gives_the_same_update(monkeypatch, name, backend):
     update = placement.map_update(
       lambda *arguments: agent.update(*arguments, axis_name=parallel.AXIS_NAME)
     )
-    state = placement.replicate(agent.init(jax.random.key(0)))
+    state = placement.replicate(jax.jit(agent.init)(jax.random.key(0)))
     expert = placement.replicate(experts)
     state, _, metrics = update(state, jax.random.key(1), placement.stack(own), expert)
     for leaf in jax.tree.leaves(state):

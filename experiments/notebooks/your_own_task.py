@@ -116,6 +116,7 @@ config = configuration.override(
     'demonstrations': str(FOLDER / 'pier.npz'),
     'updates_per_call': 10,
     'evaluation.interval': max(AGENT_STEPS // 5, 60),
+    'evaluation.diagnostics': False,  # They take half a minute to compile.
     'checkpoints.interval': AGENT_STEPS,
     'replay.episodes': 100,
     'parallel.devices': 1,

@@ -28,7 +28,7 @@ def test_clones():
 
     return jax.lax.scan(step, state, jax.random.split(jax.random.key(1), 1000))
 
-  state, metrics = train(agent.init(jax.random.key(0)))
+  state, metrics = train(jax.jit(agent.init)(jax.random.key(0)))
   assert metrics['loss/squared_error'][-1] < 0.003 < metrics['loss/squared_error'][0]
   cloned = agent.act_greedily(agent.params(state), jax.random.key(2), observations[:-1])
   np.testing.assert_allclose(cloned, actions, atol=0.25)

@@ -122,7 +122,7 @@ def test_learns_a_bandit(sampling):
     one = lambda carry, key: _carry(agent.update(carry[0], key, carry[1], None))
     return jax.lax.scan(one, (state, replay), keys)
 
-  (state, _), metrics = train(agent.init(jax.random.key(0)))
+  (state, _), metrics = train(jax.jit(agent.init)(jax.random.key(0)))
   actions = agent.act_greedily(
     agent.params(state), jax.random.key(2), jax.random.normal(jax.random.key(3), (50, 3))
   )
@@ -132,7 +132,7 @@ def test_learns_a_bandit(sampling):
 
 def test_noise_is_the_temperature():
   agent = _d4pg.make_agent(small(), _SPEC)
-  params = agent.params(agent.init(jax.random.key(0)))
+  params = agent.params(jax.jit(agent.init)(jax.random.key(0)))
   observations = jnp.zeros((4000, 3))
   greedy = agent.act_greedily(params, jax.random.key(1), observations)
   noisy = agent.act(params, jax.random.key(1), observations, 0.1)
@@ -181,7 +181,7 @@ def test_an_update_changes_the_priorities_of_what_it_saw():
   agent = _d4pg.make_agent(small(sampling='prioritised', batch_size=4), _SPEC)
   before = fill(agent.add, agent.init_replay(64), length=32)
   _, after, _ = jax.jit(agent.update)(
-    agent.init(jax.random.key(0)), jax.random.key(1), before, None
+    jax.jit(agent.init)(jax.random.key(0)), jax.random.key(1), before, None
   )
   changed = int((before.priority != after.priority).sum())
   assert 1 <= changed <= 4
@@ -217,7 +217,7 @@ def test_learns_from_frames():
 
   @jax.jit
   def learn(key):
-    before = agent.init(key)
+    before = jax.jit(agent.init)(key)
     replay = agent.add(agent.init_replay(20), rows, jnp.int32(9))
     after, _, metrics = agent.update(before, key, replay, None)
     acted = agent.act(agent.params(after), key, jnp.zeros((2, 16, 16, 6), jnp.uint8), 0.1)
@@ -289,7 +289,7 @@ def test_a_share_of_the_batch_from_demonstrations():
   np.testing.assert_array_equal(batch.transition.action[12:], 0.25)
   np.testing.assert_array_equal(batch.transition.reward[12:], 1)
   np.testing.assert_array_equal(batch.transition.action[:12], own.transition.action)
-  state = agent.init(jax.random.key(2))
+  state = jax.jit(agent.init)(jax.random.key(2))
   _, after, _ = jax.jit(agent.update)(state, jax.random.key(3), replay, demonstrations)
   assert (after.priority != replay.priority).sum() > 0
   with pytest.raises(ValueError, match='demonstrations: found none, expected some'):

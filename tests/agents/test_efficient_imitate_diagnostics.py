@@ -27,7 +27,7 @@ def _agent(**overrides):
   overrides = {'networks.zero_last_layers': False} | overrides
   config = learner_test.small(**overrides)
   agent = _ei.make_agent(config, _SPEC)
-  return config, agent, agent.init(jax.random.key(0))
+  return config, agent, jax.jit(agent.init)(jax.random.key(0))
 
 
 @pytest.mark.parametrize('terminal', [False, True])
@@ -135,7 +135,7 @@ def test_from_frames():
     )
 
   ring = episodes.of(spec, [trajectory(6), trajectory(4)])
-  state = agent.init(jax.random.key(0))
+  state = jax.jit(agent.init)(jax.random.key(0))
   found = jax.jit(agent.diagnose)(state, jax.random.key(1), ring, ring, ring)
   assert all(np.isfinite(value) for value in found.values())
   assert float(found['value/predicted']) == pytest.approx(0, abs=1e-3)  # Its last layer is zero.

@@ -59,7 +59,7 @@ def replay(seed, lengths=(6, 9), terminal=False):
 @pytest.mark.parametrize('variant', ['tuned', 'paper', 'released'])
 def test_updates_and_acts(variant):
   agent = _ei.make_agent(small(variant), _SPEC)
-  state = agent.init(jax.random.key(0))
+  state = jax.jit(agent.init)(jax.random.key(0))
   update = jax.jit(agent.update)
   for i in range(3):
     state, _, metrics = update(state, jax.random.key(i), replay(0), replay(1))
@@ -75,7 +75,7 @@ def test_updates_and_acts(variant):
 
 def test_target_network_is_copied_at_its_interval():
   agent = _ei.make_agent(small(target_update_interval=2), _SPEC)
-  state = agent.init(jax.random.key(0))
+  state = jax.jit(agent.init)(jax.random.key(0))
   history = [state]
   for i in range(4):
     state, _, _ = jax.jit(agent.update)(state, jax.random.key(i), replay(0), replay(1))
@@ -237,7 +237,7 @@ def test_acting_may_search_otherwise_than_reanalysing():
   acts = {}
   for name, settings in {'cem': config, 'same': same, 'other': other}.items():
     agent = _ei.make_agent(settings, _SPEC)
-    params = agent.params(agent.init(jax.random.key(0)))
+    params = agent.params(jax.jit(agent.init)(jax.random.key(0)))
     acts[name] = np.asarray(agent.act(params, keys[1], observations, 1.0))
   np.testing.assert_array_equal(acts['same'], acts['other'])
   assert (acts['cem'] != acts['same']).any()
@@ -287,7 +287,7 @@ def frames_replay(seed, lengths=(6, 9)):
 
 def test_frames_update_and_act():
   agent = _ei.make_agent(small_image(), _FRAMES)
-  state = agent.init(jax.random.key(0))
+  state = jax.jit(agent.init)(jax.random.key(0))
   updated, _, metrics = jax.jit(agent.update)(
     state, jax.random.key(1), frames_replay(0), frames_replay(1)
   )

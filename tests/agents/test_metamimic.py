@@ -73,7 +73,7 @@ def test_experience_is_shared_as_in_the_algorithms():
 
 def test_acts_by_whether_there_is_a_goal():
   agent = agents.metamimic.make_agent(_CONFIG, _SPEC)
-  params = agent.params(agent.init(jax.random.key(0)))
+  params = agent.params(jax.jit(agent.init)(jax.random.key(0)))
   observations = jnp.array([[1.0, 2, 3, 1, 1, 1], [1, 2, 3, 0, 0, 0], [1, 2, 3, 0, 0, 2]])
   chosen = agent.act_greedily(params, jax.random.key(1), observations)
   imitation = d4pg.make_networks(_CONFIG.imitation, _SPEC)
@@ -105,7 +105,7 @@ def test_imitation_sees_the_goal_relative_to_the_observation_in_units_of_a_step(
 def test_an_update_is_two_of_d4pg():
   agent = agents.metamimic.make_agent(_CONFIG, _SPEC)
   replay = _filled(agent, _episode(8, True), _episode(6, False, 1))
-  state, key = agent.init(jax.random.key(0)), jax.random.key(7)
+  state, key = jax.jit(agent.init)(jax.random.key(0)), jax.random.key(7)
   after, replay_after, metrics = jax.jit(agent.update)(state, key, replay, None)
   imitation = d4pg.make_agent(_CONFIG.imitation, _SPEC._replace(rewards=1))
   task = d4pg.make_agent(_CONFIG.task, networks.task_spec(_SPEC))
@@ -150,7 +150,7 @@ def test_learns_to_reach_any_goal():
     )
     replay = add(replay, episodes.to_rows(trajectory), jnp.int32(9))
   update = jax.jit(agent.update)
-  state = agent.init(jax.random.key(0))
+  state = jax.jit(agent.init)(jax.random.key(0))
   for i in range(600):
     state, replay, _ = update(state, jax.random.key(i), replay, None)
   seen, left = rng.normal(size=(200, 2)), rng.uniform(-0.8, 0.8, (200, 2))
@@ -179,7 +179,7 @@ def test_updates_and_acts_from_frames():
     frames, rng.uniform(-1, 1, (8, 2)).astype(np.float32), *np.ones((2, 8, 2), np.float32)
   )
   performing = imitating._replace(observations=frames * np.array([1, 1, 1, 0, 0, 0], np.uint8))
-  state = agent.init(jax.random.key(0))
+  state = jax.jit(agent.init)(jax.random.key(0))
   replay = _filled(agent, imitating, performing)
   after, _, metrics = jax.jit(agent.update)(state, jax.random.key(1), replay, None)
   assert all(np.isfinite(x) for x in metrics.values())

@@ -44,9 +44,9 @@ def test_observes_what_the_suite_observes(name):
   np.testing.assert_allclose(observed, ours.observe(), atol=2e-5)
 
 
-@pytest.mark.parametrize('name', ['CartpoleSwingup', 'ReacherEasy'])
-def test_what_is_restored_goes_on_exactly(name):
-  simulation = brax.make_simulation(f'playground/{name}')
+def test_what_is_restored_goes_on_exactly():
+  # Its target is part of what is restored.
+  simulation = brax.make_simulation('playground/ReacherEasy')
   state, _ = simulation.reset(jax.random.key(3))
   action = np.full(simulation.action_size, 0.7, np.float32)
   for _ in range(5):

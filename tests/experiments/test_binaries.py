@@ -25,6 +25,7 @@ _SMALL = [
   '--config.updates_per_call=1',
   '--config.batch_size=8',
   '--config.evaluation.episodes=1',
+  '--config.evaluation.diagnostics=False',
   '--config.search.num_simulations=4',
   '--config.search.num_actions=4',
   '--config.search.max_considered_actions=4',
