@@ -191,8 +191,8 @@ def strike(
     stop_in_round(workdir, environment)
   elif index % 3 == 0:
     saves = rng.randint(1, 2)
-  # A save takes about a thirtieth of the run.
-  wait = rng.uniform(0, whole / 30 if saves else whole)
+  # A save takes about a fortieth of the run.
+  wait = rng.uniform(0, whole / 40 if saves else whole)
   struck = kill(start(workdir, environment), workdir, wait, saves)
   if struck:
     since = f'after the start of save {saves}' if saves else f'of {whole:.1f} s'
