@@ -153,6 +153,9 @@ def tuned(frames: bool = False) -> Config:
     # What moves by a pixel a step is told from what stands still only where frames move alike.
     'augment': 'windows',
     'optimiser.learning_rate': config.optimiser.learning_rate,
+    # The encoder learns from the BC term, and has not been tried without.
+    'loss.bc': Config().loss.bc,
+    'optimiser.weight_decay': Config().optimiser.weight_decay,
   }
   return configuration.override(config, _FRAMES | kept)
 
@@ -180,7 +183,7 @@ def _tuned() -> Config:
       representation=(),
       residual_dynamics=True,
       value=(128, 128),
-      policy=(128, 128),
+      policy=(256, 256),
       value_bins=121,
       value_limit=30.0,
       normalise_observations=True,
@@ -195,9 +198,15 @@ def _tuned() -> Config:
       gradient_penalty=0.003,
       penalty_centre=0.0,
       penalty_scale='spread',
+      # The BC policy's own steps are Adam's, whatever this is. With 0.01 its gradient, which grows
+      # as the policy becomes certain, has the whole norm clipped.
+      bc=1e-4,
     ),
-    # Under SGD the BC policy, whose coefficient is 0.01, hardly moves.
-    optimiser=dataclasses.replace(config.optimiser, name='adam', learning_rate=1e-3),
+    # Under SGD the BC policy, whose coefficient is small, hardly moves; and so it does not fit
+    # where weight decay, which joins the gradient, is as large as what is left of the term.
+    optimiser=dataclasses.replace(
+      config.optimiser, name='adam', learning_rate=1e-3, weight_decay=0.0
+    ),
   )
 
 
