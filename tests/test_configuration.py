@@ -60,7 +60,7 @@ def test_another_versions_fields_are_named():
 def test_differences_name_every_leaf():
   other = configuration.override(_tuned(), {'loss.bc': 0.5, 'batch_size': 2})
   lines = configuration.differences(*map(configuration.to_dict, (_tuned(), other)))
-  assert lines == ['batch_size: stored 128, given 2', 'loss.bc: stored 0.01, given 0.5']
+  assert lines == ['batch_size: stored 128, given 2', 'loss.bc: stored 0.0001, given 0.5']
 
 
 def test_configurations_are_frozen():
