@@ -217,7 +217,7 @@ def test_learns_from_frames():
 
   @jax.jit
   def learn(key):
-    before = jax.jit(agent.init)(key)
+    before = agent.init(key)
     replay = agent.add(agent.init_replay(20), rows, jnp.int32(9))
     after, _, metrics = agent.update(before, key, replay, None)
     acted = agent.act(agent.params(after), key, jnp.zeros((2, 16, 16, 6), jnp.uint8), 0.1)
