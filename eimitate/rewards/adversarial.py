@@ -20,14 +20,19 @@ def discriminator_loss(logit: jax.Array, is_expert: jax.Array) -> jax.Array:
   return jax.nn.softplus(logit) - is_expert * logit
 
 
-def spread(agent: jax.Array, expert: jax.Array, axis_name: str | None = None) -> jax.Array:
-  """Root mean squared distance of agent and expert pairs, `[B, X]` each, `[]`.
+def spread(
+  agent: jax.Array, expert: jax.Array, mask: jax.Array, axis_name: str | None = None
+) -> jax.Array:
+  """Root mean squared distance of those agent and expert pairs that count, `[]`.
 
-  With `axis_name` the mean is over the pairs of all devices on that axis.
+  Args:
+    agent: `[..., X]` the agent's inputs.
+    expert: `[..., X]` the expert's.
+    mask: `[...]`, 1 where both rows of a pair are within their episodes, else 0.
+    axis_name: the mean is over the pairs of all devices on that axis, if there are several.
   """
-  squared = jnp.mean(jnp.sum((agent - expert) ** 2, -1))
-  if axis_name is not None:
-    squared = jax.lax.pmean(squared, axis_name)
+  total = lambda x: x.sum() if axis_name is None else jax.lax.psum(x.sum(), axis_name)
+  squared = total(mask * jnp.sum((agent - expert) ** 2, -1)) / jnp.maximum(total(mask), 1)
   return jnp.sqrt(squared + 1e-12)
 
 

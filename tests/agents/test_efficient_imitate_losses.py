@@ -220,7 +220,9 @@ def test_penalty_term(batch, pairing, scale):
     rows['expert'] = np.broadcast_to(rows['expert'][:1], rows['expert'].shape)
   unit = 1.0
   if scale == 'spread':
-    unit = np.sqrt(np.mean(np.sum((rows['agent'] - rows['expert']) ** 2, -1)))
+    inside = np.array(batch['agent'].action_mask * batch['expert'].action_mask)[:, :_H]
+    assert not inside.all()
+    unit = np.sqrt(np.mean(np.sum((rows['agent'] - rows['expert']) ** 2, -1)[inside > 0]))
   mix = np.asarray(jax.random.uniform(batch['rng_key'], (_HALF, _H)))
   logit = lambda x: float(_NETWORKS.discriminate(params, jnp.array(x[:4]), jnp.array(x[4:])))
   total = 0.0
@@ -313,8 +315,10 @@ def test_gradient_is_halved_at_every_dynamics_step():
     )
 
 
-def test_rows_past_an_episodes_end_change_nothing(batch):
+@pytest.mark.parametrize('scale', ['none', 'spread'])
+def test_rows_past_an_episodes_end_change_nothing(batch, scale):
   everything = {
+    'penalty_scale': scale,
     'policy': 1.0,
     'value': 1.0,
     'discriminator': 1.0,

@@ -39,7 +39,7 @@ def test_spread_makes_the_penalty_independent_of_units():
   penalties = []
   for unit in (1.0, 50.0):
     logit = lambda x, unit=unit: jnp.sin(x / unit).sum()
-    scale = adversarial.spread(unit * agent, unit * expert)
+    scale = adversarial.spread(unit * agent, unit * expert, jnp.ones(64))
     penalties.append(
       adversarial.gradient_penalty(
         logit, unit * agent[0], unit * expert[0], 0.3 * jnp.ones(()), 0.0, scale

@@ -206,13 +206,14 @@ def adversarial_terms(
   discriminator_term = adversarial.discriminator_loss(logit, is_expert) * (horizon / steps)
   unrolled, actions = latents[:, :horizon], both.actions[:, :horizon]
   agent, expert = (unrolled[:half], actions[:half]), (unrolled[half:], actions[half:])
-  penalty_term = penalty(config, networks, params, rng_key, agent, expert, axis_name)
   mask = both.action_mask[:, :horizon]
   # Of every pair both rows must be within their episodes; `one_row` pairs all with the first.
   paired = mask[half : half + 1] if config.penalty_expert == 'one_row' else mask[half:]
+  pairs = mask[:half] * paired
+  penalty_term = penalty(config, networks, params, rng_key, agent, expert, pairs, axis_name)
   terms = {
     'discriminator': (config.discriminator, discriminator_term, mask[:, :steps]),
-    'gradient_penalty': (config.gradient_penalty, penalty_term, mask[:half] * paired),
+    'gradient_penalty': (config.gradient_penalty, penalty_term, pairs),
   }
   first = logit[:, 0]
   return terms, {
@@ -301,6 +302,7 @@ def penalty(
   rng_key: chex.PRNGKey,
   agent: tuple[jax.Array, jax.Array],
   expert: tuple[jax.Array, jax.Array],
+  mask: jax.Array,
   axis_name: str | None = None,
 ) -> jax.Array:
   """The gradient penalty of every pair, `[M, H]`; latents are detached.
@@ -312,6 +314,7 @@ def penalty(
     rng_key: consumed.
     agent: latents `[M, H, L]` and actions `[M, H, A]`.
     expert: the same of the expert.
+    mask: `[M, H]`, 1 where a pair counts.
     axis_name: devices that share the batch, if there are several.
   """
   latent_size = agent[0].shape[-1]
@@ -320,7 +323,7 @@ def penalty(
   if config.penalty_expert == 'one_row':
     expert_input = jnp.broadcast_to(expert_input[:1], expert_input.shape)
   scaled = config.penalty_scale == 'spread'
-  scale = adversarial.spread(agent_input, expert_input, axis_name) if scaled else 1.0
+  scale = adversarial.spread(agent_input, expert_input, mask, axis_name) if scaled else 1.0
 
   def logit(x):
     return networks.discriminate(params, x[:latent_size], x[latent_size:])
