@@ -144,19 +144,13 @@ def _make_push(agent, placement, rows_most, once) -> Callable[..., Any]:
 
   def push(replay, trajectories, first):
     for number, trajectory in enumerate(trajectories, first):
-      rows = episodes.to_rows(trajectory)
-      length = len(rows.reward)
-      errors.check(
-        length <= rows_most,
-        'episode',
-        f'{length - 1} agent steps',
-        f'at most {rows_most - 1} (config.replay.longest, else the longest demonstration)',
-      )
-      padded = episodes.pad_rows(rows, rows_most)
-      # Every shard sees the episode; only one takes it.
-      counts = np.where(np.arange(devices) == number % devices, length, 0).astype(np.int32)
-      stacked = jax.tree.map(lambda x: np.broadcast_to(x, (devices,) + x.shape), padded)
-      replay = add(replay, *placement.shard((stacked, counts)))
+      for part in episodes.parts(trajectory, rows_most - 1):
+        rows = episodes.to_rows(part)
+        padded = episodes.pad_rows(rows, rows_most)
+        # Every shard sees the episode; only one takes it.
+        taken = np.where(np.arange(devices) == number % devices, len(rows.reward), 0)
+        stacked = jax.tree.map(lambda x: np.broadcast_to(x, (devices,) + x.shape), padded)
+        replay = add(replay, *placement.shard((stacked, taken.astype(np.int32))))
     return replay
 
   return push

@@ -42,8 +42,8 @@ class ActorsConfig:
 class ReplayConfig:
   """episodes: capacity, in episodes of the longest length.
 
-  longest: agent steps of the longest episode; 0 for the longest demonstration's or, without
-    demonstrations, what the environment says.
+  longest: agent steps of the longest episode; 0 for the longest demonstration's or what the
+    environment says, if that is more. Longer ones are stored in parts of this length.
   """
 
   episodes: int = 400
@@ -194,6 +194,7 @@ def validate(run: Run) -> None:
     'checkpoints.keep': config.checkpoints.keep,
     'tracking.width': config.tracking.width,
     'tracking.evaluated': config.tracking.evaluated,
+    'parallel.wait': config.parallel.wait,
   }
   for field, value in positive.items():
     errors.check(value > 0, f'config.{field}', value, 'more than 0')
@@ -217,9 +218,14 @@ def validate(run: Run) -> None:
   one = actors.placement == 'ray' or actors.workers == 1
   expected = '1, or config.actors.placement=ray'
   errors.check(one, 'config.actors.workers', actors.workers, expected)
-  fits = len(actors.temperatures) == len(actors.fractions) > 0 and actors.fractions[0] == 0
+  starts, temperatures = actors.fractions, actors.temperatures
+  fits = len(temperatures) == len(starts) > 0 and starts[0] == 0
   expected = 'as many as config.actors.temperatures, the first one 0'
-  errors.check(fits, 'config.actors.fractions', actors.fractions, expected)
+  errors.check(fits, 'config.actors.fractions', starts, expected)
+  ascending = list(starts) == sorted(starts) and starts[-1] <= 1
+  errors.check(ascending, 'config.actors.fractions', starts, 'ascending ones, up to 1')
+  expected = '0 or more each'
+  errors.check(min(temperatures) >= 0, 'config.actors.temperatures', temperatures, expected)
 
 
 def _identity(description):

@@ -5,8 +5,11 @@ python -m experiments.benchmark --what=update --compare=search.kind=mctx --json=
 
 from collections.abc import Mapping
 import json
+import os
 import pathlib
+import platform
 import resource
+import sys
 import time
 from typing import Any
 
@@ -73,6 +76,7 @@ def main() -> None:
     result |= measure_parts(workloads.parts(_subject(config), placements[0]), _REPEATS.value)
   if devices[-1] != devices[0]:
     result['other_devices'] = devices[-1]
+  result |= describe_machine() | {'flags': sys.argv[1:]}
   for name, value in result.items():
     print(f'{name:28s} {value}')
   if _PROFILE.value:
@@ -126,6 +130,19 @@ def measure(compared: list[workloads.Workload], repeats: int, devices: int) -> d
     result['device_peak_memory_mb'] = stats['peak_bytes_in_use'] / 2**20
   result['devices'] = devices
   return result
+
+
+def describe_machine() -> dict[str, Any]:
+  """What was timed on: the processor, how many cores the process may use, jax's devices, versions."""
+  names = pathlib.Path('/proc/cpuinfo')
+  lines = names.read_text().splitlines() if names.is_file() else []
+  models = [line.partition(':')[2].strip() for line in lines if line.startswith('model name')]
+  return {
+    'processor': models[0] if models else platform.processor(),
+    'cores': len(os.sched_getaffinity(0)) if hasattr(os, 'sched_getaffinity') else os.cpu_count(),
+    'device_kind': jax.local_devices()[0].device_kind,
+    'versions': {'python': platform.python_version(), 'jax': jax.__version__},
+  }
 
 
 def measure_parts(parts: Mapping[str, workloads.Workload], repeats: int) -> dict[str, float]:

@@ -240,6 +240,30 @@ def test_going_on_with_other_numbers_of_devices(data, tmp_path, backend, changed
   assert (counters['agent_steps'], counters['updates']) == (120, 60)
 
 
+def test_it_ends_after_two_evaluations_that_reach_the_target(data, trained, tmp_path):
+  """Also where it is stopped between the two."""
+  low = min(row['eval/mean_return'] for row in _evaluations(trained[0])[:2])
+  assert low > 0
+  left = iter(range(5))  # The first round's collection and updates, and a little.
+  for stop in (lambda: next(left, None) is None, lambda: False):
+    training.train(small_run(data, target_return=low), tmp_path / 'run', stop)
+  reached = [row['agent_steps'] for row in _evaluations(tmp_path / 'run')]
+  assert reached == [0, 40]
+  training.train(small_run(data, target_return=1e9), tmp_path / 'other')
+  assert [row['agent_steps'] for row in _evaluations(tmp_path / 'other')] == [0, 40, 80, 120]
+
+
+def _evaluations(workdir):
+  return [row for row in logs.read(workdir / 'metrics.jsonl') if 'eval/mean_return' in row]
+
+
+def test_episodes_longer_than_the_longest_are_stored_in_parts(data, tmp_path):
+  """As of an environment whose episodes last longer than all demonstrations did."""
+  settings = {'replay.longest': 8, 'agent_steps': 40, 'replay.episodes': 12}
+  training.train(small_run(data, **settings), tmp_path / 'run')
+  assert evaluation.load(tmp_path / 'run').counters['agent_steps'] == 40
+
+
 def test_starting_from_another_runs_parameters(data, trained, tmp_path):
   workdir, _ = trained
   settings = {'init_from': str(workdir), 'agent_steps': 40, 'updates_per_agent_step': 0.01}
@@ -390,6 +414,9 @@ def test_another_runs_workdir_is_refused(data, trained, overrides, seed, message
       'config.replay.episodes: found 1, expected at least one for each of 2',
     ),
     ({'actors.fractions': (0.5,)}, 'config.actors.fractions: found'),
+    ({'actors.fractions': (0.0, 0.9, 0.4)}, 'config.actors.fractions: found .* ascending'),
+    ({'actors.temperatures': (1.0, 0.5, -1.0)}, 'config.actors.temperatures: found .* 0 or more'),
+    ({'parallel.wait': -1.0}, 'config.parallel.wait: found -1.0, expected more than 0'),
     ({'actors.placement': 'moon'}, "config.actors.placement: found 'moon', expected host or dev"),
     ({'actors.workers': 2}, 'config.actors.workers: found 2, expected 1, or config.actors.placem'),
     ({'parallel.devices': 64}, 'config.parallel.devices: found 64, expected 1 to 4'),

@@ -66,6 +66,18 @@ def init(spec: types.EnvironmentSpec, capacity: int) -> Replay:
   return Replay(rows, jnp.full(capacity, -1, jnp.int32), jnp.int32(0), jnp.int32(0))
 
 
+def parts(trajectory: types.Trajectory, longest: int) -> list[types.Trajectory]:
+  """The trajectory in parts of at most `longest` actions; where one is cut, time ran out."""
+
+  def part(start):
+    these = slice(start, start + longest)
+    observations = trajectory.observations[start : start + longest + 1]
+    steps = (trajectory.actions, trajectory.rewards, trajectory.discounts)
+    return types.Trajectory(observations, *(x[these] for x in steps))
+
+  return [part(start) for start in range(0, len(trajectory.actions), longest)]
+
+
 def to_rows(trajectory: types.Trajectory) -> Rows:
   """Lays a host trajectory out as `T + 1` rows (NumPy)."""
   last = lambda x: np.concatenate([x, np.zeros_like(x[:1])])

@@ -46,6 +46,7 @@ def sample_visits(
   rng_key: chex.PRNGKey, weights: jax.Array, temperature: jax.Array | float
 ) -> jax.Array:
   """Indices `[B]` drawn from weights^(1/temperature), `[B, K]`; the most visited at 0."""
-  logits = jnp.log(weights) / jnp.maximum(temperature, 1e-3)
   # Visit counts tie often: at temperature 0 the draw is uniform among the most visited.
+  most = jnp.where(weights == weights.max(-1, keepdims=True), 0.0, -jnp.inf)
+  logits = jnp.where(temperature > 0, jnp.log(weights) / jnp.maximum(temperature, 1e-3), most)
   return jax.random.categorical(rng_key, logits).astype(jnp.int32)

@@ -84,7 +84,11 @@ def load(sources: Sequence[Source]) -> tuple[list[Run], list[str]]:
     InputError: if a file is missing, no run is left, or runs of different tasks share a panel.
   """
   runs, notes = [], []
-  for source in sources:
+  # One run is one seed, however often it is named.
+  once = {(*source[:2], source.path.resolve()): source for source in reversed(sources)}
+  if len(once) < len(sources):
+    notes.append(f'{len(sources) - len(once)} sources left out that are given more than once')
+  for source in reversed(once.values()):
     path = metrics_path(source.path)
     errors.check(path.is_file(), '--sources', f'no {path}', 'a work directory or a CSV file')
     try:

@@ -65,8 +65,21 @@ def test_benchmark_compares_in_one_run(tmp_path):
   assert result.returncode == 0, result.stderr
   values = json.loads(output.read_text())
   assert 0 < values['ratio'] < 1 and values['compare'] == 'unroll_steps=40'
+  assert values['processor'] and values['cores'] >= 1 and values['versions']['jax']
+  assert values['flags'] == arguments + [f'--profile={tmp_path / "trace"}']
   assert values['floor_ms'] > 0 and values['windows_per_second'] > 0
   assert list((tmp_path / 'trace').rglob('*.xplane.pb'))
+
+
+def test_benchmark_compares_two_searches(tmp_path):
+  output = tmp_path / 'benchmark.json'
+  small = ['--config.batch_size=2', '--config.unroll_steps=1', '--config.search.num_simulations=2']
+  small += ['--config.parallel.devices=1', '--repeats=1']
+  compared = ['--what=search', '--variant=paper', '--compare=search.kind=mctx']
+  result = programs.run('benchmark', *compared, *small, f'--json={output}')
+  assert result.returncode == 0, result.stderr
+  values = json.loads(output.read_text())
+  assert values['ratio'] > 0 and values['root_simulations_per_second'] > 0
 
 
 def test_benchmark_compares_numbers_of_devices(tmp_path):

@@ -268,6 +268,14 @@ def test_bars_by_hand(tmp_path):
 _WHOLE = [_row(0, 10), _row(10, 20)]
 
 
+def test_a_run_that_is_named_twice_is_one_seed(tmp_path):
+  path = _write(tmp_path / 'run', _WHOLE)
+  twice = sources.parse([f'a={path}', f'a={tmp_path}/../{tmp_path.name}/run', f'b={path}'])
+  runs, notes = sources.load(twice)
+  assert [run.source.label for run in runs] == ['a', 'b']
+  assert '1 sources left out that are given more than once' in notes
+
+
 @pytest.mark.parametrize(
   'rows, end, message',
   [

@@ -25,6 +25,22 @@ def _trajectory(number, length, terminal=False):
   return types.Trajectory(observations, (100 * number + t[:-1, None]) / 1e4, t[:-1], discounts)
 
 
+def test_parts_of_a_long_episode():
+  trajectory = _trajectory(3, 7, terminal=True)
+  parts = episodes.parts(trajectory, 3)
+  assert [len(part.actions) for part in parts] == [3, 3, 1]
+  joined = lambda name: np.concatenate([getattr(part, name) for part in parts])
+  for name in ('actions', 'rewards', 'discounts'):
+    np.testing.assert_array_equal(joined(name), getattr(trajectory, name))
+  # Each part's last observation is the next one's first.
+  assert [part.observations[:, 1].tolist() for part in parts] == [
+    [0, 1, 2, 3],
+    [3, 4, 5, 6],
+    [6, 7],
+  ]
+  assert len(episodes.parts(trajectory, 7)) == 1
+
+
 def _fill(lengths, capacity=_CAPACITY):
   replay = episodes.init(_SPEC, capacity)
   for number, length in enumerate(lengths):

@@ -109,6 +109,10 @@ def test_temperature():
   np.testing.assert_allclose(draw(1.0), [0.5, 0.25, 0.25, 0], atol=0.03)
   np.testing.assert_allclose(draw(0.5), [4 / 6, 1 / 6, 1 / 6, 0], atol=0.03)
   np.testing.assert_array_equal(draw(0.0), [1, 0, 0, 0])
+  close = jnp.array([[501.0, 499.0]] * 1000) / 1000
+  assert not root_lib.sample_visits(jax.random.key(1), close, 0.0).any()
+  tied = root_lib.sample_visits(jax.random.key(1), jnp.full((4000, 2), 0.5), jnp.float32(0))
+  np.testing.assert_allclose(tied.mean(), 0.5, atol=0.03)
 
 
 def test_root_noise_only_where_asked():
