@@ -133,7 +133,7 @@ def measure(compared: list[workloads.Workload], repeats: int, devices: int) -> d
 
 
 def describe_machine() -> dict[str, Any]:
-  """What was timed on: the processor, how many cores the process may use, jax's devices, versions."""
+  """What was timed on: the processor, cores that the process may use, jax's devices, versions."""
   names = pathlib.Path('/proc/cpuinfo')
   lines = names.read_text().splitlines() if names.is_file() else []
   models = [line.partition(':')[2].strip() for line in lines if line.startswith('model name')]
