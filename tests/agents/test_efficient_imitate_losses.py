@@ -315,6 +315,25 @@ def test_gradient_is_halved_at_every_dynamics_step():
     )
 
 
+def test_every_term_under_vmap(batch):
+  """Two batches at once give what each gives alone."""
+  names = ('policy', 'value', 'discriminator', 'gradient_penalty', 'consistency', 'bc')
+  config = dataclasses.replace(_ALONE, expert_value=1.0, **dict.fromkeys(names, 1.0))
+
+  def terms(data):
+    return losses.weighted_terms(config=config, networks=_NETWORKS, value_limit=5.0, **data)[0]
+
+  shared = {name: batch[name] for name in ('params', 'target_params', 'bc_on', 'rng_key')}
+  first = {name: x for name, x in batch.items() if name not in shared}
+  second = first | {'agent': _window(7, [3, 3, 1]), 'expert': _window(8, [1, 2, 3])}
+  both = jax.tree.map(lambda *x: jnp.stack(x), first, second)
+  actual = jax.jit(jax.vmap(lambda data: terms(shared | data)))(both)
+  assert set(actual) == {*names, 'expert_value'}
+  for i, data in enumerate((first, second)):
+    for name, value in jax.jit(terms)(shared | data).items():
+      np.testing.assert_allclose(actual[name][i], value, rtol=1e-5, err_msg=name)
+
+
 @pytest.mark.parametrize('scale', ['none', 'spread'])
 def test_rows_past_an_episodes_end_change_nothing(batch, scale):
   everything = {
