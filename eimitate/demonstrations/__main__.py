@@ -87,9 +87,12 @@ def _info(arguments):
 
 
 def _verify(arguments):
-  worst = max(_verify_file(path) for path in arguments.path)
-  print(f'worst state difference: {worst}')
-  return int(worst != 0)
+  worst = verification.worst([_verify_file(path) for path in arguments.path])
+  for name, value in worst._asdict().items():
+    if value and name != 'state':
+      print(f'worst {name} difference: {value}')
+  print(f'worst state difference: {worst.state}')
+  return int(any(worst))
 
 
 def _verify_file(path):
@@ -98,7 +101,11 @@ def _verify_file(path):
   differences = verification.verify(dataset)
   for i, difference in enumerate(differences):
     print(f'  episode {i}: ' + ', '.join(f'{k} {v}' for k, v in difference._asdict().items()))
-  return max(max(difference) for difference in differences)
+  worst = verification.worst(differences)
+  if any(worst):
+    for words in verification.other_versions(dataset.metadata):
+      print(f'  {words}')
+  return worst
 
 
 def _render(arguments):

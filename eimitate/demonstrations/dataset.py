@@ -7,7 +7,7 @@ simulation's on device) and `model_NAME` `[E, ...]`. `metadata` is a JSON string
 `Metadata`.
 
 Where actions are not known `A` is 0, and where the simulator's states are not, `S` is. Rewards that
-are not known are zeros.
+are not known are zeros. Only an episode's last discount may be 0.
 """
 
 import dataclasses

@@ -95,6 +95,9 @@ def check_arrays(arrays: Mapping[str, np.ndarray]) -> None:
   discounts = arrays['discounts']
   low, high = float(discounts.min()), float(discounts.max())
   errors.check(0 <= low and high <= 1, 'demonstrations discounts', f'{low} to {high}', '0 to 1')
+  early = np.setdiff1d(np.flatnonzero(discounts == 0), np.cumsum(lengths) - 1)
+  found = f'0 in row {early[0] if len(early) else 0}'
+  errors.check(not len(early), 'demonstrations discounts', found, '0 only at the end of an episode')
   for name in (name for name in arrays if name.startswith('model_')):
     array, field = arrays[name], f'demonstrations {name}'
     errors.check(array.dtype.kind in 'iuf', field, array.dtype, 'numbers')

@@ -1,6 +1,6 @@
-"""Proof that a dataset is what it says: its actions, replayed, give its states and rewards."""
+"""Proof that a dataset is what it says: its actions, replayed, give the rest of it."""
 
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 import contextlib
 from typing import NamedTuple
 
@@ -12,6 +12,7 @@ from eimitate import errors
 from eimitate import types
 from eimitate.demonstrations import dataset as dataset_lib
 from eimitate.demonstrations import importing
+from eimitate.demonstrations import recording
 from eimitate.demonstrations.dataset import Dataset
 
 
@@ -21,6 +22,22 @@ class Difference(NamedTuple):
   state: float
   observation: float
   reward: float
+  discount: float
+
+
+def worst(differences: Iterable[Difference]) -> Difference:
+  """The largest of each kind."""
+  return Difference(*map(max, zip(*differences)))
+
+
+def other_versions(metadata: dataset_lib.Metadata) -> list[str]:
+  """Words on each package that is of another version here than where it was recorded."""
+  recorded = metadata.versions
+  return [
+    f'recorded with {name} {recorded[name]!a}, here {here!r}'
+    for name, here in recording.versions().items()
+    if recorded.get(name, here) != here
+  ]
 
 
 def verify(dataset: Dataset) -> list[Difference]:
@@ -54,17 +71,18 @@ def _verify_episode(environment, number: int, episode: types.Demonstration) -> D
     observation = environment.restore(episode.states[0], episode.model_fields)
   # MuJoCo starts from its own state, without an error, where it finds the stored one bad.
   state = _largest(environment.save()[0], episode.states[0])
-  seen, reward = _largest(observation, trajectory.observations[0]), 0.0
+  seen, reward, discount = _largest(observation, trajectory.observations[0]), 0.0, 0.0
   for t, action in enumerate(trajectory.actions):
     with _simulating(number, t):
       timestep = environment.step(action)
     state = max(state, _largest(environment.save()[0], episode.states[t + 1]))
     seen = max(seen, _largest(timestep.observation, trajectory.observations[t + 1]))
     reward = max(reward, _largest(np.float32(timestep.reward), trajectory.rewards[t]))
+    discount = max(discount, _largest(np.float32(timestep.discount), trajectory.discounts[t]))
     # The next step would begin another episode.
     over = timestep.last() and t + 1 < steps
     errors.check(not over, f'episode {number}', f'{steps} steps', f"the task's at most {t + 1}")
-  return Difference(state, seen, reward)
+  return Difference(state, seen, reward, discount)
 
 
 @contextlib.contextmanager

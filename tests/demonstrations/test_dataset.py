@@ -1,4 +1,5 @@
 import dataclasses
+import importlib.metadata
 import json
 import pathlib
 import subprocess
@@ -179,6 +180,8 @@ def test_wrong_arrays(path, name, array, message):
     ('lengths', np.array([2**62, 2**62], np.int64), 'lengths: found .*at most the 11 rewards'),
     ('lengths', np.array([4, 7], np.int8), 'lengths: found int8 .*expected a positive integer'),
     ('discounts', np.full(11, 2, np.float32), 'discounts: found 2.0 to 2.0, expected 0 to 1'),
+    # The fourth step is the first episode's last.
+    ('discounts', np.eye(11, dtype=np.float32)[3], 'discounts: found 0 in row 0, expected 0 only'),
     ('observations', np.zeros((13, 0), np.float32), 'observations: found size 0'),
     ('model_body_pos', np.ones((1, 3)), r'model_body_pos: found shape \(1, 3\), expected 2 rows'),
     ('model_body_pos', np.array(['a', 'b']), 'model_body_pos: found <U1, expected numbers'),
@@ -222,6 +225,7 @@ def test_wrong_metadata(path, field, value):
     ([_episode(3, actions=np.full((3, 1), 2, np.float32))], 'magnitude 2.0'),
     ([_episode(3, actions=np.zeros((3, 1)))], 'actions: found float64'),
     ([_episode(3, rewards=np.full(3, np.nan, np.float32))], 'rewards: found NaN'),
+    ([_episode(2), _episode(2, discounts=np.float32([0, 1]))], 'discounts: found 0 in row 2'),
     ([_episode(3), _episode(3, actions=np.zeros((3, 0), np.float32))], 'episode 1 actions'),
     ([_episode(3), _without(_episode(3), 'states')], 'episode 1 states: found shape'),
     ([_episode(3), _episode(3)._replace(model_fields={})], 'episode 1 model fields'),
@@ -344,7 +348,7 @@ def test_shipped_demonstrations_replay_exactly(path):
   assert demonstrations.shipped_path(metadata.task, metadata.action_repeat) == path
   assert len(dataset.episodes) == 20
   for difference in verification.verify(dataset):
-    assert difference == (0.0, 0.0, 0.0)
+    assert difference == (0.0, 0.0, 0.0, 0.0)
 
 
 def test_verify_command(tmp_path, capsys):
@@ -360,6 +364,31 @@ def test_verify_command(tmp_path, capsys):
   demonstrations.save(tmp_path / 'wrong.npz', dataset.metadata, [wrong])
   assert command.main(['verify', str(tmp_path / 'wrong.npz')]) == 1
   assert command.main(['verify', str(tmp_path / 'none.npz')]) == 2
+
+
+@pytest.mark.parametrize('name', ['observations', 'rewards', 'discounts'])
+def test_verify_command_names_what_differs(name, tmp_path, capsys):
+  def change(array):
+    array = array.copy()
+    array[-1] *= 0.5
+    return array
+
+  path, dataset = tmp_path / 'wrong.npz', _changed(name, change)
+  recorded = {'mujoco': '1.0\n', 'numpy': np.__version__, 'mine': '2'}
+  metadata = dataclasses.replace(dataset.metadata, versions=recorded)
+  demonstrations.save(path, metadata, list(dataset.episodes))
+  assert command.main(['verify', str(path)]) == 1
+  *_, versions, other, state = capsys.readouterr().out.splitlines()
+  assert other.startswith(f'worst {name[:-1]} difference: ') and other[-3:] != '0.0'
+  assert state == 'worst state difference: 0.0'
+  here = importlib.metadata.version('mujoco')
+  assert versions == f"  recorded with mujoco '1.0\\n', here {here!r}"
+
+
+def test_terminations_are_replayed_too():
+  """A task that never ends, in episodes that do."""
+  zero = lambda discounts: np.append(discounts[:-1], np.float32(0))
+  assert verification.verify(_changed('discounts', zero)) == [(0.0, 0.0, 0.0, 1.0)]
 
 
 @pytest.mark.gl
