@@ -44,7 +44,11 @@ def write_gif(path: str | os.PathLike, shown: Sequence[np.ndarray], seconds: flo
   images = [Image.fromarray(frame) for frame in shown]
   partial = pathlib.Path(f'{path}.partial')
   milliseconds = max(round(1000 * seconds), 20)  # Faster ones are slowed down by viewers.
-  images[0].save(
-    partial, 'GIF', save_all=True, append_images=images[1:], duration=milliseconds, loop=0
-  )
-  os.replace(partial, path)
+  try:
+    images[0].save(
+      partial, 'GIF', save_all=True, append_images=images[1:], duration=milliseconds, loop=0
+    )
+    os.replace(partial, path)
+  except BaseException:
+    partial.unlink(missing_ok=True)
+    raise

@@ -408,6 +408,16 @@ def test_render_command(tmp_path):
   assert sum(durations) == steps * 80
 
 
+def test_no_half_written_gif(tmp_path, monkeypatch):
+  def replace(*_):
+    raise OSError(28, 'No space left on device')
+
+  monkeypatch.setattr(rendering.os, 'replace', replace)
+  with pytest.raises(OSError, match='No space left'):
+    rendering.write_gif(tmp_path / 'shown.gif', [np.zeros((4, 4, 3), np.uint8)] * 2, 0.1)
+  assert not list(tmp_path.iterdir())
+
+
 def test_rendering_needs_states(tmp_path):
   dataset = demonstrations.load(demonstrations.shipped_path('cartpole/swingup')).take(1)
   episode = dataset.episodes[0]
