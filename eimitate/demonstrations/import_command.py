@@ -154,7 +154,8 @@ def _describe(arguments, source, fingerprint, changes):
 
 def _check_task(arguments, metadata, episodes):
   # There is no environment to make of a user's own task, and none on the host of a program.
-  if arguments.control_timestep is not None or environments.is_program(metadata.task):
+  own = arguments.control_timestep is not None and not environments.is_known(metadata.task)
+  if own or environments.is_program(metadata.task):
     return
   environment = environments.make_environment(metadata.task, metadata.action_repeat)
   dataset = dataset_lib.Dataset(metadata, tuple(episodes), '')

@@ -6,6 +6,7 @@ Those that are jax programs (`OnDevice`) come in batches of the same conventions
 from eimitate.environments.canonical import Canonical
 from eimitate.environments.factory import environment_spec
 from eimitate.environments.factory import expert_return
+from eimitate.environments.factory import is_known
 from eimitate.environments.factory import is_program
 from eimitate.environments.factory import make_environment
 from eimitate.environments.factory import make_on_device
@@ -19,6 +20,7 @@ __all__ = [
   'counterpart',
   'environment_spec',
   'expert_return',
+  'is_known',
   'is_program',
   'make_environment',
   'make_on_device',

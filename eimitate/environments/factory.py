@@ -21,6 +21,13 @@ def is_program(task: str) -> bool:
   return task.startswith(_PROGRAMS)
 
 
+def is_known(task: str) -> bool:
+  """Whether `make_environment` knows the task, without a factory."""
+  from eimitate.environments import suite  # See below.
+
+  return task == tasks.JACO or task in suite.TASKS
+
+
 def make_environment(
   task: str, action_repeat: int, factory: str = '', frame_size: int = 0
 ) -> Canonical:

@@ -11,6 +11,9 @@ import numpy as np
 from eimitate import errors
 from eimitate.environments import tasks
 
+# All of them, `domain/task`.
+TASKS = tuple(f'{domain}/{name}' for domain, name in suite.ALL_TASKS)
+
 
 class SuiteEnvironment(Simulated):
   """A suite task with exact save and restore."""
@@ -21,8 +24,7 @@ class SuiteEnvironment(Simulated):
     Raises:
       InputError: if the suite has no such task.
     """
-    known = [f'{domain}/{name}' for domain, name in suite.ALL_TASKS]
-    errors.check(task in known, 'task', repr(task), f'one of {tasks.JACO}, {", ".join(known)}')
+    errors.check(task in TASKS, 'task', repr(task), f'one of {tasks.JACO}, {", ".join(TASKS)}')
     domain, name = task.split('/')
     environment = suite.load(domain, name, task_kwargs={'random': seed})
     super().__init__(environment, action_repeat, frame_size)

@@ -165,6 +165,11 @@ def test_a_source_with_a_repeat_of_its_own(tmp_path):
   [
     (['--task=cartpole/swing'], "task: found 'cartpole/swing', expected one of"),
     (['--task=walker/walk'], "observations: found size 5, expected the task's 24"),
+    (
+      ['--task=walker/walk', '--control_timestep=0.1'],
+      'observations: found size 5, expected the t',
+    ),
+    (['--task=jaco/stack', '--control_timestep=0.1'], 'observations: found size 5, expected the t'),
     ([_TASK, '--actions=rescale'], 'actions: found'),
     ([_TASK, '--action_repeat=2'], 'groups of 2 whose actions differ'),
     ([_TASK, '--action_repeat=0'], '--action_repeat: found 0'),
