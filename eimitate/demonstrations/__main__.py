@@ -57,9 +57,10 @@ def main(argv: list[str] | None = None) -> int:
 
 def _export(arguments):
   dataset = dataset_lib.load(arguments.path)
-  minari.write(arguments.output, dataset)
+  words = minari.write(arguments.output, dataset)
   steps = sum(len(episode.trajectory.rewards) for episode in dataset.episodes)
   print(f'{arguments.output}: {len(dataset.episodes)} episodes, {steps} steps for Minari')
+  print(f'note: {words}', file=sys.stderr)
 
 
 def _info(arguments):

@@ -238,6 +238,7 @@ def test_export_and_import_again(tmp_path, capsys):
   sources.write('npz', source)
   export = ['export', 'minari', str(source), f'--output={folder}']
   assert command.main(export) == 0
+  assert capsys.readouterr().err == 'note: control timestep, versions and seed left out\n'
   names = sorted(path.name for path in (folder / 'data').iterdir())
   assert names == ['main_data.hdf5', 'metadata.json']
   for path in (folder, folder / 'data', folder / 'data' / 'main_data.hdf5'):
@@ -251,4 +252,18 @@ def test_export_and_import_again(tmp_path, capsys):
   drop = ['--actions=drop', f'--output={output}']
   assert command.main(['import', 'npz', str(source), _TASK, *drop]) == 0
   assert command.main(['export', 'minari', str(output), f'--output={tmp_path / "new"}']) == 2
+  assert not (tmp_path / 'new').exists()
+
+
+def test_an_export_says_what_is_left_out(tmp_path, capsys):
+  source = str(demonstrations.shipped_path('cartpole/swingup'))
+  folder, output = tmp_path / 'minari', tmp_path / 'out.npz'
+  assert command.main(['export', 'minari', source, f'--output={folder}']) == 0
+  said = 'simulator states, model fields, control timestep, versions and seed left out'
+  assert capsys.readouterr().err == f'note: {said}\n'
+  discounts = np.array([1, 0.5, 0], np.float32)
+  metadata = demonstrations.Metadata('mine', 1, 0.1, 'a test', {}, 0)
+  demonstrations.save(output, metadata, _episodes((3,), discounts=discounts))
+  assert command.main(['export', 'minari', str(output), f'--output={tmp_path / "new"}']) == 2
+  assert "discounts: found [0.5], expected 0 and 1: Minari's" in capsys.readouterr().err
   assert not (tmp_path / 'new').exists()

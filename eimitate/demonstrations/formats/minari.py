@@ -57,13 +57,17 @@ def read(path: str | os.PathLike, observation_keys: tuple[str, ...]) -> steps.Fo
   return steps.say_states(steps.to_trajectories(dict(episodes), cut=()), states)
 
 
-def write(path: str | os.PathLike, dataset: dataset_lib.Dataset) -> None:
+def write(path: str | os.PathLike, dataset: dataset_lib.Dataset) -> str:
   """Writes the directory `path/data` that `minari.MinariDataset` loads.
 
   It is written under a temporary name and then renamed.
 
+  Returns:
+    A few words on what of the dataset is not in it.
+
   Raises:
-    InputError: if `path` exists, or the demonstrations have no actions.
+    InputError: if `path` exists, or the demonstrations have no actions or discounts other than 0
+      and 1.
   """
   path = pathlib.Path(path)
   errors.check(not path.exists(), 'output', f'{path}, which exists', 'a new directory')
@@ -72,6 +76,10 @@ def write(path: str | os.PathLike, dataset: dataset_lib.Dataset) -> None:
   errors.check(
     dataset.has_actions, 'demonstrations actions', 'none', "Minari's schema with actions"
   )
+  discounts = {x for episode in dataset.episodes for x in episode.trajectory.discounts.tolist()}
+  other = sorted(discounts - {0.0, 1.0})
+  expected = "0 and 1: Minari's schema has terminations"
+  errors.check(not other, 'demonstrations discounts', other[:1], expected)
   arrays, attributes = {}, {}
   for i, episode in enumerate(dataset.episodes):
     arrays[f'episode_{i}'] = _to_arrays(episode.trajectory)
@@ -87,6 +95,12 @@ def write(path: str | os.PathLike, dataset: dataset_lib.Dataset) -> None:
   except BaseException:
     shutil.rmtree(temporary, ignore_errors=True)
     raise
+  parts = {
+    'simulator states': dataset.has_states,
+    'model fields': dataset.episodes[0].model_fields,
+    'control timestep, versions and seed': True,
+  }
+  return f'{", ".join(name for name, present in parts.items() if present)} left out'
 
 
 def _to_arrays(trajectory):
