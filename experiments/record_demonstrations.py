@@ -30,6 +30,7 @@ from eimitate.demonstrations import recording
 from experiments import command_line
 
 _CHECKPOINT = flags.DEFINE_string('checkpoint', '', 'A work directory, or one step in it.')
+_BEST = flags.DEFINE_bool('best', False, 'The best evaluated step instead of the latest.')
 _DEMONSTRATOR = flags.DEFINE_string(
   'demonstrator', '', f'Without a checkpoint: {" or ".join(demonstrators.DEMONSTRATORS)}.'
 )
@@ -156,7 +157,7 @@ def _scripted() -> _Source:
 
 def _trained() -> _Source:
   """The deterministic policy of a checkpoint."""
-  loaded = evaluation.performing(evaluation.load(_CHECKPOINT.value, _TASK.value))
+  loaded = evaluation.performing(evaluation.load(_CHECKPOINT.value, _TASK.value, _BEST.value))
   config = loaded.description['config']
   frames, expected = config['frame_size'], 'one of states, which a recording holds'
   errors.check(not frames, 'checkpoint', f'a policy of frames of {frames}', expected)

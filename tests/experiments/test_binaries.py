@@ -8,6 +8,7 @@ import jax
 import numpy as np
 import pytest
 
+from eimitate import checkpoints as checkpoints_lib
 from eimitate import demonstrations
 from eimitate import errors
 from eimitate import evaluation
@@ -199,8 +200,13 @@ def test_expert_records_demonstrations_that_replay(tmp_path):
   config = json.loads((workdir / 'config.json').read_text())
   assert config['agent_config']['reward_scale'] == 0.25
   assert config['config']['target_return'] == config['expert_return'] == 920.1
+  # A later step, worse and without a policy.
+  kept = checkpoints_lib.Checkpoints(workdir)
+  arrays = {name: {'x': np.ones(1)} for name in ('params', 'learner', 'replay')}
+  kept.save(500, arrays, kept.restore_texts(250), -1.0)
+  kept.close()
   checkpoint = f'--checkpoint={workdir}'
-  options = ['--episodes=2', '--spread=0.01', '--seed=5']
+  options = ['--best', '--episodes=2', '--spread=0.01', '--seed=5']
   result = programs.run('record_demonstrations', checkpoint, f'--output={output}', *options)
   assert result.returncode == 0, result.stderr
   dataset = demonstrations.load(output)
