@@ -78,7 +78,8 @@ def load(run: runs.Run) -> Inputs:
     summarise = functools.partial(evaluation.summarise_trajectories, expert_return=expert_return)
     return Inputs(environments, spec, None, expert_return, longest, evaluators, summarise)
   dataset = dataset_lib.load(config.demonstrations or dataset_lib.shipped_path(run.task, repeat))
-  dataset_lib.check_matches(dataset, run.task, repeat, spec)
+  needs_rewards = run.agent_config.needs_demonstrations and bool(run.agent_config.rewards)
+  dataset_lib.check_matches(dataset, run.task, repeat, spec, needs_rewards=needs_rewards)
   dataset = dataset.take(config.num_demonstrations)
   if config.frame_size:
     # Imported here: it imports MuJoCo, which decides on import whether it can draw.

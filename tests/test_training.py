@@ -26,6 +26,7 @@ from eimitate import training
 from eimitate import types
 from eimitate.agents import behavioural_cloning
 from eimitate.agents import learning
+from tests.agents import test_d4pg as d4pg_test
 from tests.agents import test_efficient_imitate_learner as learner_test
 
 _FACTORY = 'tests.environments.fakes:make'
@@ -430,6 +431,27 @@ def test_bad_input_writes_nothing(data, tmp_path, overrides, message):
   with pytest.raises(ValueError, match=message):
     training.train(small_run(data, **overrides), workdir)
   assert not workdir.exists()
+
+
+@pytest.mark.parametrize(
+  'agent, config',
+  [
+    ('efficient_imitate', learner_test.small(reward='environment')),
+    ('d4pg', d4pg_test.small(demonstration_fraction=0.5)),
+  ],
+)
+def test_rewards_that_are_not_known_are_not_learnt_from(data, tmp_path, agent, config):
+  dataset, path = demonstrations.load(data), tmp_path / 'zeros.npz'
+  trajectories = [episode.trajectory for episode in dataset.episodes]
+  trajectories = [x._replace(rewards=np.zeros_like(x.rewards)) for x in trajectories]
+  episodes = [x._replace(trajectory=y) for x, y in zip(dataset.episodes, trajectories)]
+  demonstrations.save(path, dataset.metadata, episodes)
+  adversarial = small_run(str(path))
+  with pytest.raises(ValueError, match='demonstrations rewards: found zeros alone, as where none'):
+    training.train(adversarial._replace(agent=agent, agent_config=config), tmp_path / 'run')
+  assert not (tmp_path / 'run').exists()
+  assert inputs_lib.load(adversarial).dataset.mean_return == 0
+  inputs_lib.load(small_run(data)._replace(agent=agent, agent_config=config))
 
 
 def test_infinite_settings_of_the_agent_write_nothing(data, tmp_path):

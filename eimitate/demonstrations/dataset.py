@@ -46,6 +46,11 @@ class Dataset:
     return self.episodes[0].trajectory.actions.shape[1] > 0
 
   @property
+  def has_rewards(self) -> bool:
+    """Whether any reward is not 0: unknown ones are zeros, and zeros alone teach as little."""
+    return any(episode.trajectory.rewards.any() for episode in self.episodes)
+
+  @property
   def has_states(self) -> bool:
     """Whether the episodes hold the simulator's states, which a replay needs."""
     return self.episodes[0].states.shape[1] > 0
@@ -163,6 +168,7 @@ def check_matches(
   action_repeat: int,
   spec: types.EnvironmentSpec,
   needs_actions: bool = True,
+  needs_rewards: bool = False,
 ) -> None:
   """Raises `InputError` unless the dataset was recorded in this task with this repeat.
 
@@ -170,6 +176,7 @@ def check_matches(
     dataset: the demonstrations.
     task, action_repeat, spec: the environment's.
     needs_actions: whether demonstrations without actions are refused too.
+    needs_rewards: whether those without rewards are.
   """
   metadata = dataset.metadata
   same = environments.counterpart(metadata.task) == environments.counterpart(task)
@@ -185,6 +192,12 @@ def check_matches(
     'demonstrations actions',
     'none',
     'demonstrations with actions, which the agent clones',
+  )
+  errors.check(
+    dataset.has_rewards or not needs_rewards,
+    'demonstrations rewards',
+    'zeros alone, as where none are known',
+    'recorded rewards, which the agent learns from',
   )
   trajectory = dataset.episodes[0].trajectory
   # Frames are drawn from the states, whatever was observed.

@@ -170,9 +170,14 @@ def test_states_left_out_are_mentioned(name, path):
 
 def test_a_source_without_actions_or_rewards(path):
   (episode,) = sources.trajectories((3,))
-  path.write_bytes(pickle.dumps([{'observations': episode.observations}]))
-  (actual,) = _read('pickle', path)
+  alone = {'observations': episode.observations}
+  path.write_bytes(pickle.dumps([alone]))
+  (actual,), words = formats.read('pickle', path)
   assert actual.actions.shape == (3, 0) and not actual.rewards.any()
+  assert words == 'rewards not known, zeros in their place'
+  path.write_bytes(pickle.dumps([alone, alone | {'rewards': episode.rewards}]))
+  with pytest.raises(errors.InputError, match='found 1 of 2 episodes with rewards, expected all o'):
+    formats.read('pickle', path)
 
 
 @pytest.mark.parametrize(

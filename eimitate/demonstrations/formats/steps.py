@@ -62,15 +62,23 @@ def to_trajectories(episodes: Mapping[str, Arrays], cut: Collection[str] | None 
     cut: those with one observation less; all if not given.
 
   Raises:
-    InputError: see `close` and `to_trajectory`.
+    InputError: see `close` and `to_trajectory`; also if only some episodes have rewards.
   """
+  rewarded = sum('rewards' in arrays for arrays in episodes.values())
+  found = f'{rewarded} of {len(episodes)} episodes with rewards'
+  errors.check(rewarded in (0, len(episodes)), 'rewards', found, 'all or none')
+  words = [] if rewarded else ['rewards not known, zeros in their place']
   cut = episodes if cut is None else cut
   closed = {where: close(where, x) if where in cut else x for where, x in episodes.items()}
   whole = {where: arrays for where, arrays in closed.items() if len(arrays['observations']) > 1}
   lost = [episodes[where] for where in cut if 'next_observations' not in episodes[where]]
-  found = [to_trajectory(where, arrays) for where, arrays in whole.items()]
-  if not lost:
-    return found, ''
+  trajectories = [to_trajectory(where, arrays) for where, arrays in whole.items()]
+  if lost:
+    words.append(_say_lost(lost, len(closed) - len(whole)))
+  return trajectories, '; '.join(words)
+
+
+def _say_lost(lost, gone):
   sums = {
     name: sum(float(np.sum(arrays[name][-1:])) for arrays in lost if name in arrays)
     for name in ('terminations', 'rewards')
@@ -79,8 +87,7 @@ def to_trajectories(episodes: Mapping[str, Arrays], cut: Collection[str] | None 
     f'{len(lost)} last actions left out, as no observation follows them: {sums["terminations"]:g}'
     f' terminations, rewards of {sums["rewards"]:g} in all'
   )
-  gone = len(closed) - len(whole)
-  return found, words + (f', {gone} episodes with no other' if gone else '')
+  return words + (f', {gone} episodes with no other' if gone else '')
 
 
 def say_states(found: Found, present: bool) -> Found:
