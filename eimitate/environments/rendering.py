@@ -30,6 +30,7 @@ class Renderer:
     model.vis.global_.offwidth = max(model.vis.global_.offwidth, width)
     self._renderer = mujoco.Renderer(model, height, width)
     self._camera = camera
+    self._model, self._ground = model, model.hfield_data.copy()
     flags = self._renderer.scene.flags
     flags[mujoco.mjtRndFlag.mjRND_SHADOW] = 0
     flags[mujoco.mjtRndFlag.mjRND_REFLECTION] = 0
@@ -39,8 +40,17 @@ class Renderer:
 
   def render(self, data: mujoco.MjData) -> np.ndarray:
     """The frame of the current state, `[height, width, 3]` uint8."""
+    if (self._model.hfield_data != self._ground).any():
+      self._upload_ground()
     self._renderer.update_scene(data, camera=self._camera)
     return self._renderer.render()
+
+  def _upload_ground(self):
+    """OpenGL has height fields of its own, as they were when the context was made."""
+    self._ground = self._model.hfield_data.copy()
+    self._renderer._gl_context.make_current()  # pylint: disable=protected-access
+    for number in range(self._model.nhfield):
+      mujoco.mjr_uploadHField(self._model, self._renderer._mjr_context, number)  # pylint: disable=protected-access
 
 
 def _close_all():

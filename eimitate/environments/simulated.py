@@ -16,7 +16,7 @@ from eimitate import errors
 from eimitate.environments.canonical import Canonical
 from eimitate.environments.rendering import Renderer
 
-# The model's fields that some task draws anew in every episode.
+# The model's fields that many tasks draw anew in every episode; of all tasks they are saved.
 MODEL_FIELDS = ('body_pos', 'body_quat', 'geom_pos', 'site_pos')
 
 
@@ -26,7 +26,14 @@ class Simulated(Canonical):
   A subclass says how features are computed, how a step counter begins anew, and seeds.
   """
 
-  def __init__(self, environment, action_repeat: int, frame_size: int = 0, camera: int = 0):
+  def __init__(
+    self,
+    environment,
+    action_repeat: int,
+    frame_size: int = 0,
+    camera: int = 0,
+    more_fields: tuple[str, ...] = (),
+  ):
     """Wraps `environment`.
 
     Args:
@@ -35,8 +42,10 @@ class Simulated(Canonical):
       frame_size: height and width of the frames to observe, 0 to observe features; `gl.prepare`
         must have been called for frames.
       camera: the model's camera that frames are seen from.
+      more_fields: of the model, beside `MODEL_FIELDS`, that the task draws anew in every episode.
     """
     super().__init__(environment, action_repeat)
+    self._more_fields = more_fields
     self._frame_size, self._camera = frame_size, camera
     self._renderers = {}
 
@@ -62,18 +71,26 @@ class Simulated(Canonical):
     """MuJoCo's integration state `[S]` float64 and the model's per-episode fields."""
     state = np.empty(self.state_size)
     mujoco.mj_getState(self._model, self._data, state, mujoco.mjtState.mjSTATE_INTEGRATION)
-    return state, {name: getattr(self._model, name).copy() for name in MODEL_FIELDS}
+    names = (*MODEL_FIELDS, *self._more_fields)
+    return state, {name: getattr(self._model, name).copy() for name in names}
 
   def restore(self, state: np.ndarray, model_fields: Mapping[str, np.ndarray]) -> np.ndarray:
     """Puts the simulator exactly where `save` was called; returns what is observed.
 
+    Sensors of forces and accelerations, which MuJoCo computes within a step, show 0 until the next.
+
     Raises:
-      InputError: if state or fields do not belong to this model.
+      InputError: if state or fields do not belong to this model, or what only this task draws anew
+        is not among the fields.
     """
     size = self.state_size
     errors.check(state.shape == (size,), 'state', f'shape {state.shape}', f'({size},)')
+    names = (*MODEL_FIELDS, *self._more_fields)
+    missing = ', '.join(sorted(set(self._more_fields) - set(model_fields)))
+    expected = 'it, as the task draws it anew in every episode'
+    errors.check(not missing, 'model fields', f'none called {missing}', expected)
     for name, value in model_fields.items():
-      errors.check(name in MODEL_FIELDS, 'model field', repr(name), ' or '.join(MODEL_FIELDS))
+      errors.check(name in names, 'model field', repr(name), ' or '.join(names))
       field = getattr(self._model, name)
       errors.check(value.shape == field.shape, name, f'shape {value.shape}', field.shape)
     self._begin()

@@ -14,6 +14,15 @@ from eimitate.environments import tasks
 # All of them, `domain/task`.
 TASKS = tuple(f'{domain}/{name}' for domain, name in suite.ALL_TASKS)
 
+# What some tasks draw anew in every episode beside `simulated.MODEL_FIELDS`: how controls move the
+# joints, the ground (160 kB, which other quadrupeds have too but never change), the target's light.
+_MORE_FIELDS = {
+  'point_mass/hard': ('wrap_prm',),
+  'quadruped/escape': ('hfield_data',),
+  'swimmer/swimmer6': ('light_pos',),
+  'swimmer/swimmer15': ('light_pos',),
+}
+
 
 class SuiteEnvironment(Simulated):
   """A suite task with exact save and restore."""
@@ -27,7 +36,10 @@ class SuiteEnvironment(Simulated):
     errors.check(task in TASKS, 'task', repr(task), f'one of {tasks.JACO}, {", ".join(TASKS)}')
     domain, name = task.split('/')
     environment = suite.load(domain, name, task_kwargs={'random': seed})
-    super().__init__(environment, action_repeat, frame_size)
+    # quadruped/escape would open dm_control's own renderer, with OpenGL, whatever is observed.
+    environment.physics._make_rendering_contexts = lambda: None  # pylint: disable=protected-access
+    fields = _MORE_FIELDS.get(task, ())
+    super().__init__(environment, action_repeat, frame_size, more_fields=fields)
     self._begun = False
 
   @property

@@ -1,12 +1,17 @@
+from dm_control.mujoco import engine
 from dm_env import specs
 import numpy as np
 import pytest
 
 from eimitate import acting
 from eimitate import environments
+from eimitate.environments import suite
 from tests.environments import fakes
 
 _FACTORY = 'tests.environments.fakes:make'
+# What presses or accelerates is sensed by stepping: after a restore it is known from the next step.
+# (finger and hopper touch nothing so early.)
+_SENSING = ('dog/', 'manipulator/', 'quadruped/', 'stacker/')
 
 
 def test_suite_conventions():
@@ -34,26 +39,43 @@ def test_reward_is_summed_over_the_repeat():
   np.testing.assert_allclose(*returns, rtol=1e-9)
 
 
-@pytest.mark.parametrize(
-  'task', ['cartpole/swingup', 'reacher/easy', 'finger/turn_hard', 'fish/swim', 'jaco/stack']
-)
+@pytest.mark.parametrize('task', [*suite.TASKS, 'jaco/stack'])
 def test_exact_restore_in_another_environment(task):
   rng = np.random.default_rng(0)
-  first, second = (environments.make_environment(task, 2) for _ in range(2))
+  first, second = (environments.make_environment(task, 1) for _ in range(2))
   size = environments.environment_spec(first).action_size
   first.seed(1)
   first.reset()
-  for _ in range(20):
+  for _ in range(3):
     timestep = first.step(rng.uniform(-1, 1, size))
   state, fields = first.save()
   second.seed(2)
   second.reset()
-  np.testing.assert_array_equal(second.restore(state, fields), timestep.observation)
-  for _ in range(20):
+  observation = second.restore(state, fields)
+  if not task.startswith(_SENSING):
+    np.testing.assert_array_equal(observation, timestep.observation)
+  for _ in range(3):
     action = rng.uniform(-1, 1, size)
     a, b = first.step(action), second.step(action)
     np.testing.assert_array_equal(a.observation, b.observation)
     assert a.reward == b.reward
+
+
+def test_what_the_task_draws_anew_must_be_known():
+  environment = environments.make_environment('point_mass/hard', 1)
+  environment.reset()
+  state, fields = environment.save()
+  del fields['wrap_prm']
+  with pytest.raises(ValueError, match='model fields: found none called wrap_prm, expected it, as'):
+    environment.restore(state, fields)
+
+
+def test_state_needs_no_renderer(monkeypatch):
+  def refuse(**_):
+    raise RuntimeError('No OpenGL rendering backend is available.')
+
+  monkeypatch.setattr(engine._render, 'Renderer', refuse)
+  environments.make_environment('quadruped/escape', 1).reset()
 
 
 def test_seeded_episodes_depend_on_nothing_before():
