@@ -104,11 +104,13 @@ class Demonstration(NamedTuple):
   states: `[T + 1, S]` float64, before each action and at the end: MuJoCo's integration state, or
     what a simulation on device is restored from; a width of 0 means that they are not known.
   model_fields: per-episode model arrays that the task randomises, by MuJoCo's names.
+  features: `[T + 1, O]` float32, what was recorded as observations where frames took their place.
   """
 
   trajectory: Trajectory
   states: np.ndarray
   model_fields: Mapping[str, np.ndarray]
+  features: np.ndarray | None = None
 
 
 class SearchOutput(NamedTuple):

@@ -58,9 +58,8 @@ class Filmed:
 
   def restore(self, *saved):
     """Puts the environment elsewhere, and begins the film anew."""
-    observation = self._environment.restore(*saved)
+    self._environment.restore(*saved)
     self.frames = [self._environment.render(_SIZE, _SIZE)]
-    return observation
 
   def step(self, action):
     """One step."""

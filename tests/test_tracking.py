@@ -22,6 +22,7 @@ from eimitate.agents import efficient_imitate
 from eimitate.agents import metamimic
 from eimitate.demonstrations import demonstrators
 from eimitate.demonstrations import recording
+from eimitate.environments import simulated
 from experiments import command_line
 from experiments.configs import d4pg as d4pg_config
 from experiments.configs import metamimic as metamimic_config
@@ -346,6 +347,24 @@ def test_agents_that_follow_none_may_begin_within_demonstrations(path, recorded,
   ):
     _refused(
       tmp_path / 'other', run._replace(config=configuration.override(config, changed)), match
+    )
+
+
+@pytest.mark.gl
+def test_a_start_draws_nothing_that_is_cached(path, recorded, tmp_path, monkeypatch):
+  monkeypatch.setenv('XDG_CACHE_HOME', str(tmp_path / 'cache'))
+  run = _run(path, frame_size=16, stack=1)
+  parts = inputs.load(run).parts
+  # Of 500 demonstrations of the arm that would be 150,500 frames, at every start.
+  monkeypatch.setattr(simulated.Simulated, 'render', None)
+  again = inputs.load(run)
+  assert again.parts == parts and set(parts) == {'image', 'position', 'velocity'}
+  # Positions and velocities are compared as they were recorded.
+  followed = again.environments[0]._demonstrations
+  for shown, episode in zip(followed, recorded[:3], strict=True):
+    assert shown.shown.shape == (9, 16, 16, 3)
+    np.testing.assert_array_equal(
+      np.concatenate([*shown.parts.values()], 1), episode.trajectory.observations
     )
 
 

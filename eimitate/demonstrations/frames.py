@@ -22,7 +22,7 @@ _DRAWING = 1
 
 
 def with_frames(dataset: Dataset, size: int) -> Dataset:
-  """The dataset with observations `[T + 1, size, size, 3]` uint8 instead of vectors.
+  """The dataset with observations `[T + 1, size, size, 3]` uint8; its vectors are `features`.
 
   Raises:
     InputError: if it has no simulator states, or they do not belong to the task's model.
@@ -38,7 +38,10 @@ def with_frames(dataset: Dataset, size: int) -> Dataset:
       logging.warning('Frames are not kept and will be drawn again: %s', error)
   parts = np.split(drawn, np.cumsum(lengths)[:-1])
   episodes = tuple(
-    episode._replace(trajectory=episode.trajectory._replace(observations=part))
+    episode._replace(
+      trajectory=episode.trajectory._replace(observations=part),
+      features=episode.trajectory.observations,
+    )
     for episode, part in zip(dataset.episodes, parts)
   )
   return dataclasses.replace(dataset, episodes=episodes)

@@ -130,7 +130,8 @@ def _record_episode(demonstrator, environment, spread, seed):
   if spread:
     state = environment.perturb(state, rng, spread)
   # A replay starts by restoring this state, so the recording does too.
-  observations, states = [environment.restore(state, fields)], [state]
+  environment.restore(state, fields)
+  observations, states = [environment.observe()], [state]
   act = demonstrator.begin(environment, rng)
   actions, rewards, discounts, last = [], [], [], False
   while not last:

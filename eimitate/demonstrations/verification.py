@@ -68,7 +68,8 @@ def _verify_episode(environment, number: int, episode: types.Demonstration) -> D
   trajectory = episode.trajectory
   steps = len(trajectory.actions)
   with _simulating(number, 0):
-    observation = environment.restore(episode.states[0], episode.model_fields)
+    environment.restore(episode.states[0], episode.model_fields)
+    observation = environment.observe()
   # MuJoCo starts from its own state, without an error, where it finds the stored one bad.
   state = _largest(environment.save()[0], episode.states[0])
   seen, reward, discount = _largest(observation, trajectory.observations[0]), 0.0, 0.0

@@ -74,8 +74,8 @@ class Simulated(Canonical):
     names = (*MODEL_FIELDS, *self._more_fields)
     return state, {name: getattr(self._model, name).copy() for name in names}
 
-  def restore(self, state: np.ndarray, model_fields: Mapping[str, np.ndarray]) -> np.ndarray:
-    """Puts the simulator exactly where `save` was called; returns what is observed.
+  def restore(self, state: np.ndarray, model_fields: Mapping[str, np.ndarray]) -> None:
+    """Puts the simulator exactly where `save` was called; `observe` says what is seen there.
 
     Sensors of forces and accelerations, which MuJoCo computes within a step, show 0 until the next.
 
@@ -100,7 +100,6 @@ class Simulated(Canonical):
     mujoco.mj_setState(self._model, self._data, state, mujoco.mjtState.mjSTATE_INTEGRATION)
     # Without this the derived quantities are those of the state before: errors of 5e-3 and more.
     mujoco.mj_step1(self._model, self._data)
-    return self.observe()
 
   def observation_spec(self) -> specs.Array:
     """`[O]` float32, or `[size, size, 3]` uint8."""

@@ -103,7 +103,7 @@ class Follow(_Wrapper):
     rules: Rules,
     rewards: Sequence[int] = (TASK, TRACKING),
   ):
-    """Wraps an environment with `restore` and `parts`, like `suite.SuiteEnvironment`."""
+    """Wraps an environment with `restore`, `observe` and `parts`, as the suite's have."""
     super().__init__(environment, rewards)
     self._demonstrations, self._rules = demonstrations, rules
 
@@ -168,7 +168,7 @@ class Begin(dm_env.Environment):
   """The task's own episodes, begun within the first steps of a demonstration: a curriculum."""
 
   def __init__(self, environment, demonstrations: Sequence[Demonstrated], steps: int):
-    """Wraps an environment with `restore`; `steps` is more than 0."""
+    """Wraps an environment with `restore` and `observe`; `steps` is more than 0."""
     self._environment = environment
     self._demonstrations, self._steps = demonstrations, steps
     self.action_repeat = environment.action_repeat
@@ -220,21 +220,14 @@ def demonstrated(environment, demonstration: types.Demonstration) -> Demonstrate
   """A demonstration as `environment` shows it.
 
   Args:
-    environment: its observations say whether states are shown, or frames.
+    environment: which knows the features' parts.
     demonstration: with features observed, or frames drawn.
   """
-  shown = demonstration.trajectory.observations
-  if shown.dtype != np.uint8:
-    return Demonstrated(
-      demonstration.states, demonstration.model_fields, shown, split(environment, shown)
-    )
-  features = []
-  for state in demonstration.states:
-    environment.restore(state, demonstration.model_fields)
-    features.append(environment.features())
-  parts = split(environment, np.stack(features))
+  shown, features = demonstration.trajectory.observations, demonstration.features
+  parts = split(environment, shown if features is None else features)
   return Demonstrated(demonstration.states, demonstration.model_fields, shown, parts)
 
 
 def _restore(environment, demonstration, step):
-  return environment.restore(demonstration.states[step], demonstration.model_fields)
+  environment.restore(demonstration.states[step], demonstration.model_fields)
+  return environment.observe()

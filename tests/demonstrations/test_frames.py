@@ -29,7 +29,8 @@ def test_they_are_what_the_environment_shows_when_the_actions_are_done_again(dat
     'ball_in_cup/catch', dataset.metadata.action_repeat, frame_size=16
   )
   assert environment.observation_spec().shape == (16, 16, 3)
-  shown = [environment.restore(episode.states[0], episode.model_fields)]
+  environment.restore(episode.states[0], episode.model_fields)
+  shown = [environment.observe()]
   for action in episode.trajectory.actions[:30]:
     shown.append(environment.step(action).observation)
   np.testing.assert_array_equal(drawn.observations[:31], shown)
