@@ -193,6 +193,11 @@ def _which_rewards(run):
   return tuple(following.REWARDS.index(name) for name in run.agent_config.rewards)
 
 
+def _samples_demonstrations(run):
+  """Whether updates do: who learns from two rewards follows demonstrations, and clones none."""
+  return run.agent_config.needs_demonstrations and len(run.agent_config.rewards) == 1
+
+
 def _performances(run):
   """Episodes of the task in an evaluation."""
   return run.config.evaluation.episodes if 'task' in run.agent_config.rewards else 0
@@ -203,7 +208,8 @@ def _of_tracking(run, plain, dataset, parts, environments, evaluators, evaluated
   alone = config.stack == 1 or not config.frame_size
   errors.check(alone, 'config.stack', config.stack, '1: a goal is one frame')
   spec = tracking.make_spec(environments_lib.environment_spec(plain), dataset, rewards)
-  dataset = tracking.with_goals(dataset)
+  if _samples_demonstrations(run):  # Frames would be there twice more, for nobody.
+    dataset = tracking.with_goals(dataset)
   if spec.frame and run.agent_config.needs_statistics:
     spec = dataset_lib.with_statistics(dataset, spec)
   steps = max(len(episode.states) - 1 for episode in dataset.episodes)
@@ -222,8 +228,7 @@ def _load_to_follow(run: runs.Run, environment) -> tuple[dataset_lib.Dataset, Se
   unseen = dataset_lib.load(tracked.validation) if tracked.validation else behind
   curricula = {name: getattr(tracked, name) for name in ('curriculum', 'task_curriculum')}
   spec = environments_lib.environment_spec(environment)
-  # Who learns from two rewards imitates without actions.
-  needs_actions = run.agent_config.needs_demonstrations and len(run.agent_config.rewards) == 1
+  needs_actions = _samples_demonstrations(run)
   for followed, begins in ((dataset, curricula), (unseen, {})):
     if followed.episodes:
       dataset_lib.check_matches(followed, run.task, repeat, spec, needs_actions)

@@ -7,9 +7,7 @@ leading device axis.
 
 from collections.abc import Callable, Sequence
 import functools
-import math
 import os
-import pathlib
 from typing import Any, NamedTuple
 
 import jax
@@ -20,6 +18,7 @@ from jax.sharding import PartitionSpec
 import numpy as np
 
 from eimitate import errors
+from eimitate import memory
 
 AXIS_NAME = 'devices'
 _MOST_DEVICES = 4
@@ -90,23 +89,7 @@ def free_bytes(devices: Sequence[jax.Device]) -> float:
   stats = [device.memory_stats() or {} for device in devices]
   if all('bytes_limit' in found for found in stats):
     return min(found['bytes_limit'] - found['bytes_in_use'] for found in stats)
-  # CPU devices share the machine's, of which a container may have been given a part.
-  container = _read_number('/sys/fs/cgroup/memory.max')
-  container -= _read_number('/sys/fs/cgroup/memory.current', missing=0.0)
-  # Files that were read or written lately count as used, and give way.
-  for cached in ('inactive_file', 'active_file'):
-    container += _read_number('/sys/fs/cgroup/memory.stat', cached, missing=0.0)
-  machine = 1024 * _read_number('/proc/meminfo', 'MemAvailable:')
-  return min(machine, container) / len(devices)
-
-
-def _read_number(path, after='', missing=math.inf) -> float:
-  """A number in one of Linux's files, the first one or what comes `after` a word."""
-  try:
-    words = pathlib.Path(path).read_text().split()
-    return float(int(words[words.index(after) + 1 if after else 0]))
-  except (OSError, ValueError):  # No such file, or the word `max` for no limit.
-    return missing
+  return memory.free_bytes() / len(devices)  # CPU devices share the machine's.
 
 
 class Placement(NamedTuple):

@@ -8,6 +8,7 @@ import numpy as np
 import pytest
 
 from eimitate import agents
+from eimitate import memory
 from eimitate import parallel
 from eimitate.agents.efficient_imitate import learner as learner_lib
 from eimitate.agents.efficient_imitate import losses
@@ -66,8 +67,8 @@ def test_free_bytes(tmp_path):
     ('A: 5 kB', 'B:', np.inf),
   ):
     file.write_text(text)
-    assert parallel._read_number(file, after) == expected
-  assert parallel._read_number(tmp_path / 'none') == np.inf
+    assert memory.read_number(file, after) == expected
+  assert memory.read_number(tmp_path / 'none') == np.inf
 
 
 @pytest.mark.parametrize('backend', ['pmap', 'shard_map'])

@@ -210,6 +210,14 @@ def test_the_demonstrations_own_actions_are_worth_all(path, recorded):
   assert summary['tracked_fraction'] == 1 and summary['mean_return'] == 8
 
 
+def test_demonstrations_have_no_goals_where_no_update_samples_them(path, recorded):
+  given = inputs.load(_run(path))
+  assert inputs.demonstrations_replay(given) is None
+  # Frames and goals would take three times the memory of frames.
+  for kept, episode in zip(given.dataset.episodes, recorded[:3], strict=True):
+    np.testing.assert_array_equal(kept.trajectory.observations, episode.trajectory.observations)
+
+
 def test_fractions_by_hand():
   episodes = [tracking.Imitation(3.0, 8.0, 2.0, 4.0, 5), tracking.Imitation(1.0, 8.0, 1.0, 0.0, 3)]
   assert tracking.fractions(episodes) == {

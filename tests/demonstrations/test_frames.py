@@ -1,10 +1,13 @@
 """Demonstrations as frames, and the cache that keeps them."""
 
+import tracemalloc
+
 import numpy as np
 import pytest
 
 from eimitate import demonstrations
 from eimitate import environments
+from eimitate import errors
 from eimitate.demonstrations import dataset as dataset_lib
 from eimitate.demonstrations import frames
 from eimitate.demonstrations import rendering
@@ -76,3 +79,24 @@ def test_a_cache_that_cannot_be_written_is_said(dataset, tmp_path, monkeypatch, 
   drawn = frames.with_frames(dataset, 4)
   assert 'Frames are not kept' in caplog.text
   assert drawn.episodes[0].trajectory.observations.shape[1:] == (4, 4, 3)
+
+
+def test_they_are_there_once(dataset, monkeypatch):
+  whole = demonstrations.load(dataset_lib.shipped_path('ball_in_cup/catch'))
+  drawn = lambda: (np.full((len(x.states), 64, 64, 3), 7, np.uint8) for x in whole.episodes)
+  monkeypatch.setattr(rendering, 'frames', lambda *_: drawn())
+  for _ in ('drawn', 'read'):
+    tracemalloc.start()
+    episodes = frames.with_frames(whole, 64).episodes
+    peak = tracemalloc.get_traced_memory()[1]
+    tracemalloc.stop()
+    assert sum(x.trajectory.observations.nbytes for x in episodes) > peak / 1.5
+    assert all((x.trajectory.observations == 7).all() for x in episodes)
+
+
+def test_what_does_not_fit_is_refused_before_it_is_drawn(dataset, monkeypatch):
+  monkeypatch.setattr(frames.memory, 'free_bytes', lambda: 2**29)
+  monkeypatch.setattr(rendering, 'frames', None)
+  match = 'found 251 frames of 1024 x 1024, 0.74 GiB, expected at most the 0.50 GiB that are free'
+  with pytest.raises(errors.InputError, match=f'demonstrations: {match}'):
+    frames.with_frames(dataset, 1024)
