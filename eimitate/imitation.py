@@ -34,12 +34,13 @@ _BATCH = 20
 REPLAY_NOISE = 0.1
 
 
-def evaluate(loaded: evaluation.Loaded, path: str | os.PathLike) -> dict[str, Any]:
-  """Imitates every demonstration of a dataset once, from its beginning to its end.
+def evaluate(loaded: evaluation.Loaded, path: str | os.PathLike, count: int = 0) -> dict[str, Any]:
+  """Imitates the demonstrations of a dataset once each, from beginning to end.
 
   Args:
     loaded: an agent that follows demonstrations.
     path: of the dataset. Of the one that the agent learnt from, those behind the ones that it saw.
+    count: how many, the first ones; 0 for all.
 
   Returns:
     `tracking.fractions` of the agent, of each baseline under `baselines`, and each demonstration's
@@ -47,10 +48,10 @@ def evaluate(loaded: evaluation.Loaded, path: str | os.PathLike) -> dict[str, An
     among the baselines: the simulator's own best action for every next step.
 
   Raises:
-    InputError: if the agent follows no demonstrations, or not these.
+    InputError: if the agent follows no demonstrations, or not these, or there are fewer.
   """
   description = loaded.description
-  plain, dataset = _prepare(loaded, path)
+  plain, dataset = _prepare(loaded, path, count)
   on_device = isinstance(plain, environments.OnDevice)
   if on_device:
     follow = _on_device(loaded, plain, dataset.episodes)
@@ -95,16 +96,16 @@ def film_first(
   Raises:
     InputError: as `evaluate`, or if environments are on device.
   """
-  plain, dataset = _prepare(loaded, path)
+  plain, first = _prepare(loaded, path, 1)
   listed = not isinstance(plain, environments.OnDevice)
   errors.check(listed, '--video', 'environments on device', 'a task that is simulated on the host')
-  filmed, first = film(plain), dataset.take(1)
+  filmed = film(plain)
   _on_host(loaded, filmed)(first.episodes, None)
   return filmed, first
 
 
-def _prepare(loaded, path):
-  """An environment to follow demonstrations in, and those that the agent has not seen."""
+def _prepare(loaded, path, count):
+  """An environment to follow demonstrations in, and the first ones that the agent has not seen."""
   description = loaded.description
   follows = bool(description['tracking'])
   expected = 'one that follows demonstrations'
@@ -120,6 +121,7 @@ def _prepare(loaded, path):
     followed = runs.TrackingConfig(**config['tracking'])
     _, dataset = tracking.divide(dataset, config['num_demonstrations'], followed)
   errors.check(bool(dataset.episodes), '--demonstrations', f'{path} all seen', 'unseen ones')
+  dataset = dataset.take(count, '--episodes') if count else dataset
   spec = environments.environment_spec(plain)
   dataset_lib.check_matches(dataset, task, repeat, spec, needs_actions=False)
   tracking.check(dataset, plain)

@@ -1,7 +1,7 @@
 """Evaluates checkpoints of one or several seeds, from the checkpoints alone.
 
 python -m experiments.evaluate --checkpoint=DIR,DIR --episodes=10 --json=FILE --video=FILE.mp4
-python -m experiments.evaluate --checkpoint=DIR --demonstrations=UNSEEN.npz --json=FILE
+python -m experiments.evaluate --checkpoint=DIR --demonstrations=UNSEEN.npz --episodes=50
 """
 
 from collections.abc import Mapping, Sequence
@@ -19,7 +19,12 @@ from experiments import command_line
 from experiments import video
 
 _CHECKPOINT = flags.DEFINE_list('checkpoint', [], 'Work directories, or single steps in them.')
-_EPISODES = flags.DEFINE_integer('episodes', 10, 'Greedy episodes of each.', lower_bound=1)
+_EPISODES = flags.DEFINE_integer(
+  'episodes',
+  None,
+  'Greedy episodes of each, if not given 10; or the first unseen demonstrations, if not given all.',
+  lower_bound=1,
+)
 _JSON = flags.DEFINE_string('json', '', 'A file to write the results to.')
 _BEST = flags.DEFINE_bool('best', False, 'The best evaluated step instead of the latest.')
 _ALSO_IN = flags.DEFINE_string(
@@ -66,11 +71,12 @@ def _evaluate(runs):
       same = found == expected
       errors.check(same, f'checkpoint {field} of {other}', found, f'{expected}, as of {path}')
 
-  environments: Any = evaluation.environments_of(first, _EPISODES.value)
+  count = _EPISODES.value or 10
+  environments: Any = evaluation.environments_of(first, count)
   film = [video.film_first(environments)] if _VIDEO.value else []
   elsewhere: Any = None
   if _ALSO_IN.value:
-    elsewhere = evaluation.environments_of(first, _EPISODES.value, _ALSO_IN.value)
+    elsewhere = evaluation.environments_of(first, count, _ALSO_IN.value)
   results: list[dict[str, Any]] = []
   for path, run in runs.items():
     result: dict[str, Any] = {'checkpoint': str(path), **evaluation.evaluate(run, environments)}
@@ -110,7 +116,7 @@ def _imitate(runs):
   if _VIDEO.value:
     film = imitation.film_first(loaded, _DEMONSTRATIONS.value, video.Filmed)
     video.write_imitation(_VIDEO.value, *film, loaded.description, _SPEED.value)
-  result = imitation.evaluate(loaded, _DEMONSTRATIONS.value)
+  result = imitation.evaluate(loaded, _DEMONSTRATIONS.value, _EPISODES.value or 0)
   for name, value in result.items():
     if name != 'imitations':  # A line for each of hundreds of demonstrations.
       print(f'{name:20s} {value}')

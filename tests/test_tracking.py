@@ -246,6 +246,9 @@ def test_a_run_resumes_exactly_and_imitates_unseen_demonstrations(path, tmp_path
   result = imitation.evaluate(loaded, path)
   # Three of the five were learnt from.
   assert result['demonstrations'] == 2
+  assert imitation.evaluate(loaded, path, 1)['imitations'] == result['imitations'][:1]
+  with pytest.raises(errors.InputError, match='--episodes: found 3, expected 1 to 2 episodes'):
+    imitation.evaluate(loaded, path, 3)
   assert set(result['baselines']) == {'zero_action', 'noisy_replay', 'analytic_tracker'}
   # Who knows the simulator needs no action shown; but one of two is lost as its string tightens.
   assert result['baselines']['analytic_tracker']['imitation_fraction'] > 0.6
