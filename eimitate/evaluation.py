@@ -38,6 +38,7 @@ _DESCRIPTION = {
   'agent_config',
   'config',
   'demonstrations',
+  'learnt',
   'expert_return',
   'tracking',
   'environment_spec',
@@ -76,7 +77,7 @@ def load(path: str | os.PathLike, task: str = '', best: bool = False) -> Loaded:
   checkpoints, step = checkpoints_lib.open_existing(path, best)
   try:
     texts = checkpoints.restore_texts(step)
-    description = texts['config']
+    description = {'learnt': ''} | texts['config']  # Older checkpoints do not say.
     differing = sorted(set(description) ^ _DESCRIPTION)
     expected = "this version's checkpoints: train again, or use the version that wrote it"
     errors.check(not differing, 'checkpoint', f'one that differs in {differing}', expected)

@@ -121,6 +121,10 @@ def _prepare(loaded, path, count):
     followed = runs.TrackingConfig(**config['tracking'])
     _, dataset = tracking.divide(dataset, config['num_demonstrations'], followed)
   errors.check(bool(dataset.episodes), '--demonstrations', f'{path} all seen', 'unseen ones')
+  # A part or a copy of the file has another checksum.
+  learnt = set(description['learnt'].split())
+  again = sum(dataset_lib.fingerprint(episode) in learnt for episode in dataset.episodes)
+  errors.check(not again, '--demonstrations', f'{path} with {again} learnt from', 'unseen ones')
   dataset = dataset.take(count, '--episodes') if count else dataset
   spec = environments.environment_spec(plain)
   dataset_lib.check_matches(dataset, task, repeat, spec, needs_actions=False)

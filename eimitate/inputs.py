@@ -234,8 +234,8 @@ def _load_to_follow(run: runs.Run, environment) -> tuple[dataset_lib.Dataset, Se
       dataset_lib.check_matches(followed, run.task, repeat, spec, needs_actions)
       shortest = run.agent_config.shortest_demonstration
       tracking.check(followed, environment, shortest, begins)
-  states = lambda episodes: {episode.states.tobytes() for episode in episodes}
-  both = len(states(dataset.episodes) & states(unseen.episodes)) if tracked.validation else 0
+  known = lambda followed: set(map(dataset_lib.fingerprint, followed.episodes))
+  both = len(known(dataset) & known(unseen)) if tracked.validation else 0
   expected = 'others than those that are learnt from'
   errors.check(not both, 'config.tracking.validation', f'{both} that are learnt from', expected)
   unseen = dataclasses.replace(unseen, episodes=unseen.episodes[: tracked.evaluated])
@@ -249,6 +249,7 @@ def _load_to_follow(run: runs.Run, environment) -> tuple[dataset_lib.Dataset, Se
 
 def describe(run: runs.Run, inputs: Inputs) -> dict[str, Any]:
   """Everything that rebuilds the agent, and what its results are compared with, as JSON."""
+  followed = inputs.dataset.episodes if inputs.dataset and inputs.parts else ()
   return {
     'agent': run.agent,
     'task': run.task,
@@ -257,6 +258,7 @@ def describe(run: runs.Run, inputs: Inputs) -> dict[str, Any]:
     'agent_config': configuration.to_dict(run.agent_config),
     'config': configuration.to_dict(run.config),
     'demonstrations': inputs.dataset.checksum if inputs.dataset else '',
+    'learnt': ' '.join(map(dataset_lib.fingerprint, followed)),
     'expert_return': inputs.expert_return,
     'tracking': {name: list(part) for name, part in inputs.parts.items()},
     'environment_spec': {

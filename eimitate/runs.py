@@ -229,9 +229,13 @@ def validate(run: Run) -> None:
 
 
 def _identity(description):
-  """What makes a run another one: not on how many devices it runs, nor how frames are drawn."""
+  """What makes a run another one: not on how many devices it runs, nor how frames are drawn.
+
+  Nor what was learnt from, which older directories do not say: the dataset's checksum does.
+  """
   config = {k: v for k, v in description.get('config', {}).items() if k != 'parallel'}
-  return {**_without_pixels(description), 'config': config}
+  rest = {k: v for k, v in _without_pixels(description).items() if k != 'learnt'}
+  return {**rest, 'config': config}
 
 
 def _without_pixels(description):

@@ -1,6 +1,7 @@
 """What a run that follows demonstrations is given, how it is evaluated, and what it refuses."""
 
 import dataclasses
+import json
 
 import numpy as np
 import pytest
@@ -227,11 +228,18 @@ def test_fractions_by_hand():
   assert 'task_fraction' not in tracking.fractions(episodes[1:])
 
 
-def test_a_run_resumes_exactly_and_imitates_unseen_demonstrations(path, tmp_path, monkeypatch):
+def test_a_run_resumes_exactly_and_imitates_unseen_demonstrations(
+  path, recorded, tmp_path, monkeypatch
+):
   run = _run(path, agent_steps=700, checkpoints__interval=100)
   training.train(run, tmp_path / 'whole')
   saved = iter([False] * 9)
   training.train(run, tmp_path / 'parts', lambda: next(saved, True))
+  # Directories of older versions do not say what was learnt from.
+  config = tmp_path / 'parts' / 'config.json'
+  description = json.loads(config.read_text())
+  assert len(description.pop('learnt').split()) == 3
+  config.write_text(json.dumps(description))
   training.train(run, tmp_path / 'parts')
   whole, parts = ((tmp_path / x / 'metrics.jsonl').read_text() for x in ('whole', 'parts'))
   assert whole == parts and 'eval/imitation_fraction' in whole and 'eval/task_return' in whole
@@ -254,6 +262,13 @@ def test_a_run_resumes_exactly_and_imitates_unseen_demonstrations(path, tmp_path
   assert result['baselines']['analytic_tracker']['imitation_fraction'] > 0.6
   for measured in (result, *result['baselines'].values()):
     assert 0 <= measured['imitation_fraction'] <= measured['tracked_fraction'] <= 1
+  # In a file with another checksum, what was learnt from is still not unseen.
+  demonstrations.save(tmp_path / 'part.npz', _METADATA, recorded[2:])
+  match = '--demonstrations: found .*part.npz with 1 learnt from, expected unseen ones'
+  with pytest.raises(errors.InputError, match=match):
+    imitation.evaluate(loaded, tmp_path / 'part.npz')
+  demonstrations.save(tmp_path / 'part.npz', _METADATA, recorded[3:])
+  assert imitation.evaluate(loaded, tmp_path / 'part.npz') == result
   last = [line for line in whole.splitlines() if 'eval/imitation_fraction' in line][-1]
   assert f'"eval/imitation_fraction": {result["imitation_fraction"]}' in last
 

@@ -126,13 +126,19 @@ def test_checkpoint_rebuilds_alone(trained):
 def test_checkpoint_of_another_version(trained, tmp_path):
   workdir = tmp_path / 'run'
   shutil.copytree(trained[0], workdir)
-  for path in (workdir / 'checkpoints').rglob('config/metadata'):
-    description = json.loads(path.read_text())
-    del description['expert_return']
-    path.write_text(json.dumps(description))
-    digest = path.parents[1] / 'digest' / 'metadata'
-    changed = json.loads(digest.read_text()) | {'config': checkpoints._digest_text(description)}
-    digest.write_text(json.dumps(changed))
+
+  def leave_out(field):
+    for path in (workdir / 'checkpoints').rglob('config/metadata'):
+      description = json.loads(path.read_text())
+      del description[field]
+      path.write_text(json.dumps(description))
+      digest = path.parents[1] / 'digest' / 'metadata'
+      changed = json.loads(digest.read_text()) | {'config': checkpoints._digest_text(description)}
+      digest.write_text(json.dumps(changed))
+
+  leave_out('learnt')  # As the first versions did.
+  assert evaluation.load(workdir).description['learnt'] == ''
+  leave_out('expert_return')
   with pytest.raises(ValueError, match=r"one that differs in \['expert_return'\]"):
     evaluation.load(workdir)
 
