@@ -271,8 +271,9 @@ def evaluate(loaded: Loaded, environments: Sequence | environments_lib.OnDevice)
   """One greedy episode in each environment, always from the same initial states.
 
   Returns:
-    The checkpoint's seed and steps; its returns, their mean and, where an expert's return is known,
-    the mean's fraction of it; how many episodes failed, whose returns are those until then.
+    The checkpoint's seed and steps; its returns, their mean and the mean's fraction of the expert's
+    return, None where that is unknown or not above 0; how many episodes failed, whose returns are
+    those until then.
   """
   stack = loaded.description['environment_spec']['stack']
   collected = rollout(loaded.policy, loaded.params, environments, stack)
@@ -281,7 +282,8 @@ def evaluate(loaded: Loaded, environments: Sequence | environments_lib.OnDevice)
   return {
     'seed': loaded.description['seed'],
     **{name: loaded.counters[name] for name in logs.COUNTERS},
-    **{name: summary[name] for name in ('mean_return', 'fraction_of_expert') if name in summary},
+    'mean_return': summary['mean_return'],
+    'fraction_of_expert': summary.get('fraction_of_expert'),
     'returns': returns,
     'failed_episodes': sum(collected.failures.values()),
   }

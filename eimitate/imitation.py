@@ -44,8 +44,8 @@ def evaluate(loaded: evaluation.Loaded, path: str | os.PathLike, count: int = 0)
 
   Returns:
     `tracking.fractions` of the agent, of each baseline under `baselines`, and each demonstration's
-    own numbers under `imitations`. Where features are observed on the host `analytic_tracker` is
-    among the baselines: the simulator's own best action for every next step.
+    own numbers under `imitations`. On the host `analytic_tracker` is among the baselines: the
+    simulator's own best action for every next step.
 
   Raises:
     InputError: if the agent follows no demonstrations, or not these, or there are fewer.
@@ -71,7 +71,7 @@ def evaluate(loaded: evaluation.Loaded, path: str | os.PathLike, count: int = 0)
   action_size = environments.environment_spec(plain).action_size
   open_loop = baselines(action_size, dataset.has_actions)
   others: dict[str, _Way] = {name: taking(take) for name, take in open_loop.items()}
-  if not on_device and not description['config']['frame_size']:
+  if not on_device:
     others['analytic_tracker'] = _make_tracker(description)
   return {
     'task': description['task'],
@@ -186,14 +186,18 @@ def _make_tracker(description) -> _Way:
   from eimitate.environments import inverse
 
   parts, cutoff = _rules(description)
-  make = lambda: environments.make_environment(description['task'], description['action_repeat'])
-  acting_in, tried_in = make(), make()
+  task, repeat = description['task'], description['action_repeat']
+  acting_in = environments.make_environment(task, repeat, '', description['config']['frame_size'])
+  tried_in = environments.make_environment(task, repeat)
 
   def track(episode):
     [follower] = tracking.make_evaluators([acting_in], parts, cutoff, [episode])
+    recorded = episode.trajectory.observations if episode.features is None else episode.features
+    goals = iter(recorded[1:])
 
     def act(observations):
-      goal = np.split(observations[0], 2)[1]
+      del observations  # Which may be frames.
+      goal = next(goals)
       return inverse.nearest_action(tried_in, acting_in.save(), goal, parts)[None]
 
     try:

@@ -269,20 +269,23 @@ def make_summary(
   """What sums up an evaluation: episodes that follow the unseen, then the seen, then of the task.
 
   Returns:
-    A function of their trajectories to `fractions` of the unseen demonstrations; those of the seen
-    ones as `training_...`; `task_return`; and `mean_return`, the imitation return of the unseen
-    ones, or of the seen where there are no others.
+    A function of their trajectories to `fractions` of the unseen demonstrations, as far as they are
+    known; those of the seen ones as `training_...`; `task_return`; and `mean_return`, the imitation
+    return of the unseen ones, or of the seen where there are no others.
   """
   followed = [*unseen, *seen]
 
+  def known(results):
+    return {name: value for name, value in fractions(results).items() if value is not None}
+
   def summarise(trajectories):
     results = [imitation(*pair) for pair in zip(trajectories, followed)]
-    by_seen = fractions(results[len(unseen) :])
+    by_seen = known(results[len(unseen) :])
     summary = {f'training_{name}': value for name, value in by_seen.items()}
-    summary |= fractions(results[: len(unseen)]) if unseen else {}
+    summary |= known(results[: len(unseen)]) if unseen else {}
     main = results[: len(unseen)] or results
     summary['mean_return'] = float(np.mean([result.imitation for result in main]))
-    summary['fraction_of_expert'] = fractions(main)['imitation_fraction']
+    summary['fraction_of_expert'] = known(main)['imitation_fraction']
     performed = [x.task_return if x else 0.0 for x in trajectories[len(followed) :]]
     return summary | ({'task_return': float(np.mean(performed))} if performed else {})
 
@@ -301,20 +304,20 @@ def imitation(trajectory: types.Trajectory | None, episode: types.Demonstration)
   return Imitation(float(followed.sum()), steps, task, own, tracked)
 
 
-def fractions(results: Sequence[Imitation]) -> dict[str, float]:
+def fractions(results: Sequence[Imitation]) -> dict[str, float | None]:
   """Imitation and task return as fractions of what the demonstrations' own are.
 
   Returns:
-    `imitation_fraction` of the attainable; `tracked_fraction` of the steps; `task_fraction`, where
-    it was recorded and the demonstrations' own return is not 0.
+    `imitation_fraction` of the attainable; `tracked_fraction` of the steps; `task_fraction`, None
+    where it was not recorded or the demonstrations' own return is 0.
   """
   total = lambda name: float(sum(getattr(result, name) or 0 for result in results))
-  found = {
+  own, known = total('demonstrated'), all(result.task is not None for result in results)
+  return {
     'imitation_fraction': total('imitation') / total('attainable'),
     'tracked_fraction': total('tracked') / total('attainable'),
+    'task_fraction': total('task') / own if own and known else None,
   }
-  own, known = total('demonstrated'), all(result.task is not None for result in results)
-  return found | ({'task_fraction': total('task') / own} if own and known else {})
 
 
 def _parse(field: str, text: str) -> dict[str, float]:

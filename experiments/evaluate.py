@@ -41,6 +41,8 @@ _SPEED = flags.DEFINE_float('speed', 1.0, 'Of the video; 1 is that of the task.'
 
 # What checkpoints must agree in to be evaluated together.
 _SHARED = ('task', 'agent', 'action_repeat', 'expert_return')
+# Of the table, with the digits that are printed.
+_ROWS = {'return': 1, 'fraction_of_expert': 3}
 
 
 def main() -> None:
@@ -94,19 +96,22 @@ def _evaluate(runs):
     results.append(result)
   table = evaluation.table([result['returns'] for result in results], shared['expert_return'])
   _print_table(shared, results, table)
-  return {**shared, **summarise(results, table), 'table': table, 'runs': results}
+  return {**shared, **summarise(results, table), 'runs': results}
 
 
 def summarise(results: Sequence[Mapping[str, Any]], table: Mapping[str, Any]) -> dict[str, Any]:
-  """What all runs' episodes amount to together; steps are those of the shortest run."""
-  fractions = {name: row['mean'] for name, row in table.items() if name == 'fraction_of_expert'}
+  """What all runs' episodes amount to together; steps are those of the shortest run.
+
+  The same fields whatever is known of an expert: None stands for what is not.
+  """
   return {
     'episodes': sum(len(result['returns']) for result in results),
     'mean_return': table['return']['mean'],
-    **fractions,
+    'fraction_of_expert': table.get('fraction_of_expert', {}).get('mean'),
     'returns': [value for result in results for value in result['returns']],
     'failed_episodes': sum(result['failed_episodes'] for result in results),
     **{name: min(result[name] for result in results) for name in logs.COUNTERS},
+    'table': {name: table.get(name) for name in _ROWS},
   }
 
 
@@ -138,7 +143,7 @@ def _print_table(shared, results, table):
     print(line)
   names = list(table['return'])
   print(f'{"":20s}' + ''.join(f'{name:>10s}' for name in names))
-  for row, digits in (('return', 1), ('fraction_of_expert', 3)):
+  for row, digits in _ROWS.items():
     if row in table:
       print(f'{row:20s}' + ''.join(f'{table[row][name]:10.{digits}f}' for name in names))
 

@@ -219,13 +219,18 @@ def test_demonstrations_have_no_goals_where_no_update_samples_them(path, recorde
     np.testing.assert_array_equal(kept.trajectory.observations, episode.trajectory.observations)
 
 
-def test_fractions_by_hand():
+def test_fractions_by_hand(recorded):
   episodes = [tracking.Imitation(3.0, 8.0, 2.0, 4.0, 5), tracking.Imitation(1.0, 8.0, 1.0, 0.0, 3)]
   assert tracking.fractions(episodes) == {
     'imitation_fraction': 0.25, 'tracked_fraction': 0.5, 'task_fraction': 0.75,
   }  # fmt: skip
-  # Where the demonstrators have no return there is no fraction of it.
-  assert 'task_fraction' not in tracking.fractions(episodes[1:])
+  # Where the demonstrators have no return there is no fraction of it, and none is logged.
+  assert tracking.fractions(episodes[1:])['task_fraction'] is None
+  nothing = recorded[0]._replace(
+    trajectory=recorded[0].trajectory._replace(rewards=np.zeros(8, np.float32))
+  )
+  summary = tracking.make_summary([nothing], [nothing])([None, None])
+  assert summary['imitation_fraction'] == 0 and 'task_fraction' not in summary
 
 
 def test_a_run_resumes_exactly_and_imitates_unseen_demonstrations(
@@ -250,7 +255,7 @@ def test_a_run_resumes_exactly_and_imitates_unseen_demonstrations(
   performed = evaluation.evaluate(performing, evaluation.environments_of(performing, 2))
   assert performed['failed_episodes'] == 0 and len(performed['returns']) == 2
   # The demonstrations are shorter than the task: their returns are no measure.
-  assert performing.description['expert_return'] == 0 and 'fraction_of_expert' not in performed
+  assert performing.description['expert_return'] == 0 and performed['fraction_of_expert'] is None
   result = imitation.evaluate(loaded, path)
   # Three of the five were learnt from.
   assert result['demonstrations'] == 2

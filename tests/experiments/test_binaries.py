@@ -12,6 +12,7 @@ from eimitate import checkpoints as checkpoints_lib
 from eimitate import demonstrations
 from eimitate import errors
 from eimitate import evaluation
+from eimitate import logs
 from eimitate.demonstrations import verification
 from experiments import command_line
 from experiments import evaluate
@@ -89,6 +90,14 @@ def test_evaluate(workdir, tmp_path):
   for name, value in table['return'].items():
     assert table['fraction_of_expert'][name] == pytest.approx(value / expert)
     assert name in result.stdout
+
+
+def test_the_results_have_the_same_fields_whatever_the_expert_is_worth():
+  run = {'returns': [1.0, 3.0], 'failed_episodes': 0, **dict.fromkeys(logs.COUNTERS, 5)}
+  for expert, fraction in ((4.0, 0.5), (0.0, None), (-1.0, None)):
+    values = evaluate.summarise([run], evaluation.table([run['returns']], expert))
+    assert values['mean_return'] == 2 and values['fraction_of_expert'] == fraction
+    assert set(values['table']) == {'return', 'fraction_of_expert'}
 
 
 def test_evaluate_refuses_checkpoints_of_different_tasks():
