@@ -14,6 +14,7 @@ from eimitate import errors
 from eimitate import evaluation
 from eimitate import imitation
 from eimitate import inputs
+from eimitate import logs
 from eimitate import runs
 from eimitate import tracking
 from eimitate import training
@@ -64,10 +65,10 @@ def _path(recorded, tmp_path):
   return tmp_path / 'smooth.npz'
 
 
-def _run(path, **changed):
+def _run(path, preset='state', **changed):
   settings = _SMALL | {'demonstrations': str(path)}
   settings |= {name.replace('__', '.'): value for name, value in changed.items()}
-  config = configuration.override(metamimic_config.make_config(_TASK), settings)
+  config = configuration.override(metamimic_config.make_config(_TASK, preset), settings)
   part = lambda cls: cls(**{x.name: getattr(config, x.name) for x in dataclasses.fields(cls)})
   return runs.Run('metamimic', _TASK, 0, part(metamimic.Config), part(runs.Config))
 
@@ -397,6 +398,35 @@ def test_a_start_draws_nothing_that_is_cached(path, recorded, tmp_path, monkeypa
     np.testing.assert_array_equal(
       np.concatenate([*shown.parts.values()], 1), episode.trajectory.observations
     )
+
+
+@pytest.mark.gl
+def test_a_run_from_frames_resumes_and_imitates_unseen_demonstrations(path, tmp_path, monkeypatch):
+  monkeypatch.setenv('XDG_CACHE_HOME', str(tmp_path / 'cache'))
+  settings = {'frame_size': 16, 'agent_steps': 500, 'updates_per_agent_step': 0.01}
+  settings['tracking.width'] = 1.0  # Or a step without an idea what to do loses track.
+  for learner in ('imitation', 'task'):
+    for name, value in {'channels': (4,), 'blocks': 0, 'output': 8}.items():
+      settings[f'{learner}.tower.{name}'] = value
+  run = _run(path, 'image', **settings)
+  left = iter(range(2))
+  training.train(run, tmp_path / 'run', lambda: next(left, None) is None)
+  before = evaluation.load(tmp_path / 'run').counters
+  result = training.train(run, tmp_path / 'run')
+  loaded = evaluation.load(tmp_path / 'run')
+  assert 0 < before['updates'] < loaded.counters['updates']
+  assert before['agent_steps'] < 500 <= loaded.counters['agent_steps']
+  rows = logs.read(tmp_path / 'run' / 'metrics.jsonl')
+  assert {'loss/imitation_critic', 'loss/task_critic'} <= set().union(*rows)
+
+  evaluated = imitation.evaluate(loaded, path)
+  assert evaluated['demonstrations'] == 2
+  assert evaluated['imitation_fraction'] == pytest.approx(result['imitation_fraction'])
+  assert 0 < evaluated['imitation_fraction'] <= evaluated['tracked_fraction'] <= 1
+  tracked = {name: x['imitation_fraction'] for name, x in evaluated['baselines'].items()}
+  # It steers by positions and velocities, and is measured by frames, too.
+  assert tracked.pop('analytic_tracker') > tracked.pop('noisy_replay') > tracked.pop('zero_action')
+  assert not tracked
 
 
 def test_a_stack_beside_goals_is_refused(path, tmp_path):

@@ -28,10 +28,11 @@ def workdir(tmp_path_factory):
 def test_unseen_demonstrations_are_imitated_and_filmed(workdir, tmp_path):
   output, shipped = tmp_path / 'result.json', demonstrations.shipped_path('ball_in_cup/catch')
   arguments = [f'--checkpoint={workdir}', f'--demonstrations={shipped}', f'--json={output}']
-  result = programs.run('evaluate', *arguments, f'--video={tmp_path / "film.mp4"}')
+  arguments += ['--episodes=1', f'--video={tmp_path / "film.mp4"}']
+  result = programs.run('evaluate', *arguments)
   assert result.returncode == 0, result.stderr
   values = json.loads(output.read_text())
-  assert values['demonstrations'] == 2  # Of twenty, eighteen were learnt from.
+  assert values['demonstrations'] == 1  # Of twenty, eighteen were learnt from.
   fractions = {'imitation_fraction', 'task_fraction'}
   baselines = values['baselines']
   assert set(baselines) == {'zero_action', 'noisy_replay', 'analytic_tracker'}
