@@ -228,7 +228,8 @@ def _demonstrated(description) -> float:
     return 0.0
   followed = runs.TrackingConfig(**config['tracking'])
   learnt, _ = tracking.divide(dataset, config['num_demonstrations'], followed)
-  named = config['environment'], 0, 1, config['actors']['placement']
+  # Of frames, if these are to be evaluated with: MuJoCo decides on import whether it can draw.
+  named = config['environment'], config['frame_size'], 1, config['actors']['placement']
   made = make_environments(task, repeat, *named)
   whole = (made if isinstance(made, environments_lib.OnDevice) else made[0]).longest_episode
   lengths = {len(episode.trajectory.actions) for episode in learnt.episodes}

@@ -2,6 +2,9 @@
 
 import dataclasses
 import json
+import os
+import subprocess
+import sys
 
 import numpy as np
 import pytest
@@ -427,6 +430,15 @@ def test_a_run_from_frames_resumes_and_imitates_unseen_demonstrations(path, tmp_
   # It steers by positions and velocities, and is measured by frames, too.
   assert tracked.pop('analytic_tracker') > tracked.pop('noisy_replay') > tracked.pop('zero_action')
   assert not tracked
+
+  # The task policy, too, in a process that nobody has told to draw.
+  program = f"""
+from eimitate import evaluation
+performing = evaluation.performing(evaluation.load({str(tmp_path / 'run')!r}))
+assert evaluation.environments_of(performing, 1)[0].reset().observation.shape == (16, 16, 3)
+"""
+  untold = {name: value for name, value in os.environ.items() if name != 'MUJOCO_GL'}
+  subprocess.run([sys.executable, '-c', program], env=untold, check=True)
 
 
 def test_a_stack_beside_goals_is_refused(path, tmp_path):
