@@ -87,7 +87,7 @@ def update(subject: Subject, placement: parallel.Placement, updates: int) -> Wor
   agent = subject.make_agent()
   compiled = placement.map_update(training.many_updates(agent, updates))
   state = placement.replicate(agent.init(jax.random.key(0)))
-  replay = placement.stack(_filled(agent.init_replay(_ROWS), agent.add, subject.spec, 0))
+  replay = placement.stack(filled_replay(agent, subject.spec))
   demonstrations = placement.replicate(random_replay(subject.spec, 1))
 
   def call(i):
@@ -279,6 +279,11 @@ def _random_observations(rng, shape, count):
 def random_replay(spec: types.EnvironmentSpec, seed: int) -> episodes.Replay:
   """A ring of a few episodes of noise."""
   return _filled(episodes.init(spec, _ROWS), episodes.add, spec, seed)
+
+
+def filled_replay(agent: types.Agent, spec: types.EnvironmentSpec) -> Any:
+  """The agent's own replay with a few episodes of noise."""
+  return _filled(agent.init_replay(_ROWS), agent.add, spec, 0)
 
 
 def _filled(replay, add, spec, seed):

@@ -320,6 +320,29 @@ def test_vision_shows_and_times_a_small_network(tmp_path):
   assert values['policy_parameters'] == 112 + 8 + 8 * 8 * 4 * 256 + 256 + 512 + 2056 + 16 + 81
 
 
+def test_vision_times_both_learners_of_metamimic(tmp_path):
+  small = ['--config.frame_size=16']
+  for learner in ('imitation', 'task'):
+    settings = (
+      'tower.channels=(4,)',
+      'tower.blocks=0',
+      'batch_size=2',
+      'policy=(8,)',
+      'critic=(8,)',
+    )
+    small += [f'--config.{learner}.{setting}' for setting in settings]
+  output = tmp_path / 'vision.json'
+  result = programs.run('vision', '--agent=metamimic', '--updates=1', f'--json={output}', *small)
+  assert result.returncode == 0, result.stderr
+  values = json.loads(output.read_text())
+  assert values['seconds_per_update'] > 0 and values['frame_bytes'] == 16 * 16 * 6
+  # Four 3 x 3 kernels over a goal's three channels.
+  more = values['imitation_policy_parameters'] - values['task_policy_parameters']
+  assert more == 4 * 3 * 3 * 3
+  refused = programs.run('vision', '--agent=metamimic', '--frames=2')
+  assert refused.returncode == 2 and '--frames: found 2, expected 1' in refused.stderr
+
+
 @pytest.mark.gl
 def test_a_replay_of_frames_that_does_not_fit_is_refused(tmp_path):
   options = ['--task=jaco/stack', '--preset=image', '--config.replay.episodes=3000000']
