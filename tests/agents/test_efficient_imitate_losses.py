@@ -139,14 +139,17 @@ def test_value_terms(batch, term, half):
   np.testing.assert_allclose(_loss(batch, **{term: 0.5}), 0.5 * total / _HALF / _H, rtol=1e-4)
 
 
-def test_bc_term(batch):
+@pytest.mark.parametrize('steps', ['multi', 'single'])
+def test_bc_term(batch, steps):
   latents, expert, total = _unrolled(batch, batch['expert']), batch['expert'], 0.0
+  count = _H + 1 if steps == 'multi' else 1
   for b in range(_HALF):
-    for h in range(_H + 1):
+    for h in range(count):
       policy = _NETWORKS.bc_policy(batch['params'], latents[b][h])
       total -= _log_prob(policy, expert.actions[b, h]) * expert.action_mask[b, h]
-  np.testing.assert_allclose(_loss(batch, bc=0.1), 0.1 * total / _HALF / _H, rtol=1e-4)
-  assert _loss(batch | {'bc_on': jnp.float32(0)}, bc=0.1) == 0
+  expected = 0.1 * total / _HALF / _H * (_H + 1) / count
+  np.testing.assert_allclose(_loss(batch, bc=0.1, bc_steps=steps), expected, rtol=1e-4)
+  assert _loss(batch | {'bc_on': jnp.float32(0)}, bc=0.1, bc_steps=steps) == 0
 
 
 @pytest.mark.parametrize('steps', ['multi', 'single'])

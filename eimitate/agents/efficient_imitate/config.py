@@ -198,9 +198,12 @@ def _tuned() -> Config:
       gradient_penalty=0.003,
       penalty_centre=0.0,
       penalty_scale='spread',
-      # The BC policy's own steps are Adam's, whatever this is. With 0.01 its gradient, which grows
-      # as the policy becomes certain, has the whole norm clipped.
+      # The policies' own steps are Adam's, whatever these are. With the paper's the gradients of
+      # their densities, which grow as they become certain, have all terms clipped.
+      policy=0.01,
       bc=1e-4,
+      # What the model imagines is not what the expert saw, and cloning from it fits neither.
+      bc_steps='single',
     ),
     # Under SGD the BC policy, whose coefficient is small, hardly moves; under weight decay, which
     # joins the gradient before Adam scales it, its error on ball in cup was 0.17 instead of 0.10.
@@ -219,6 +222,7 @@ _CHOICES = {
   'loss.discriminator_steps': ('multi', 'single'),
   'loss.consistency_space': ('projection', 'latent'),
   'loss.consistency_target': ('online', 'target'),
+  'loss.bc_steps': ('multi', 'single'),
   'optimiser.name': ('sgd', 'adam'),
   'networks.activation': tuple(mlp.ACTIVATIONS),
   'networks.head_activation': tuple(mlp.ACTIVATIONS),

@@ -36,6 +36,8 @@ class LossConfig:
     does, or `latent` to compare the latents themselves: see `latent_consistency_loss`.
   consistency_target: `online` or `target`, the encoder of the observations to predict.
   bc_interval: the BC term counts at every so many updates.
+  bc_steps: `multi` to clone from all unrolled latents, `single` from the first only, which is of
+    what the expert saw.
   """
 
   policy: float = 1.0
@@ -53,6 +55,7 @@ class LossConfig:
   consistency_space: str = 'projection'
   consistency_target: str = 'online'
   bc_interval: int = 1
+  bc_steps: str = 'multi'
 
 
 class Targets(NamedTuple):
@@ -126,8 +129,11 @@ def weighted_terms(
   policy_term = policy_loss(policy, targets.actions, targets.weights)
   logits = networks.value_logits(params, agent_latents)
   value_term = value_bins.cross_entropy(logits, targets.value, value_limit)
-  bc_policy = networks.bc_policy(params, expert_latents)
-  bc_term = -squashed_normal.log_prob(bc_policy, expert.actions)
+  cloned = 1 if config.bc_steps == 'single' else horizon + 1
+  bc_policy = networks.bc_policy(params, expert_latents[:, :cloned])
+  # One step alone weighs as much as all of them.
+  bc_term = -squashed_normal.log_prob(bc_policy, expert.actions[:, :cloned])
+  bc_term *= (horizon + 1) / cloned
 
   if recorded:
     reward_terms, reward_metrics = recorded_terms(config, networks, params, latents, both)
@@ -153,7 +159,7 @@ def weighted_terms(
     'policy': (config.policy, policy_term, agent.action_mask),
     'value': (config.value, value_term, agent.action_mask),
     'consistency': (config.consistency, consistency_term, seen),
-    'bc': (config.bc * bc_on, bc_term, expert.action_mask),
+    'bc': (config.bc * bc_on, bc_term, expert.action_mask[:, :cloned]),
   }
   if config.expert_value:
     logits = networks.value_logits(params, expert_latents)
