@@ -3,6 +3,7 @@ import numpy as np
 import pytest
 
 from eimitate.search import base
+from eimitate.search import factory
 from eimitate.search import node_list
 from tests.search import models
 from tests.search import numpy_tree
@@ -35,3 +36,9 @@ def test_agrees_with_numpy_tree(simulations, num_actions, scale, seed):
       )
     np.testing.assert_array_equal(oracle.visits(), visits[b])
     np.testing.assert_allclose(oracle.value(), value[b], rtol=1e-4, atol=1e-6 * scale)
+
+
+def test_discounts_that_cost_the_backup_its_digits_are_refused():
+  config = base.Config(kind='node_list')
+  with pytest.raises(ValueError, match='discount: found 0.5, expected 0.8 or more, or search.kind'):
+    factory.make_search(config, models.make_model(0, discount=0.5))
