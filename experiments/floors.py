@@ -68,6 +68,8 @@ def search_flops(config: Any, spec: types.EnvironmentSpec) -> float:
     rolled = search.num_sequences * (search.depth * edge + sizes['value'])
     proposed = search.num_sequences // 4 * search.depth * (edge + 2 * sizes['policy'])
     per_root = sizes['represent'] + search.num_iterations * rolled + proposed
+    if search.bc_penalty and search.bc_fraction:
+      per_root += search.depth * (sizes['dynamics'] + sizes['policy'])
   elif not one_ply:
     per_root += search.num_simulations * (child + 2 * sizes['policy'])
   roots = config.batch_size // 2 * (config.unroll_steps + 2)

@@ -31,6 +31,9 @@ class Config:
   root_value: Gumbel's `visits`, the mean over visits as in mctx, or `improved`, the mean of Q under
     those weights.
   depth, num_sequences, num_elites, num_iterations: of the cross-entropy method.
+  bc_penalty: of the cross-entropy method, what it costs at each step to leave the
+    behaviour-cloning policy's plan, in rewards per mean squared difference of actions. Without
+    that policy's actions (alpha = 0) its plan plays no part either.
   """
 
   kind: str = 'node_list'
@@ -50,6 +53,7 @@ class Config:
   num_sequences: int = 256
   num_elites: int = 32
   num_iterations: int = 4
+  bc_penalty: float = 0.0
 
   @property
   def num_bc_actions(self) -> int:

@@ -4,6 +4,11 @@ A tree over sampled actions sees three or four steps ahead on a small budget. He
 are drawn, rolled through the model and refitted to the best of them. Where the paper's search
 draws an edge's action from the policy or the behaviour-cloning policy, this one draws whole
 sequences from them, in the same shares (alpha), and keeps them among the candidates throughout.
+
+That search never leaves the two policies' actions; this one does, and so finds where the value
+errs: it is learnt where agent and expert have been. So a sequence pays for its distance from what
+the behaviour-cloning policy would do (`bc_penalty`), as actors pay in TD3+BC (Fujimoto and Gu,
+2021): little where it does about the same, and not enough to stay where much is to be gained.
 """
 
 import jax
@@ -55,9 +60,24 @@ def make_search(config: base.Config, model: base.Model) -> base.Search:
     (latents, total, discount), _ = jax.lax.scan(step, (spread, zeros, jnp.float32(1)), sequences)
     return total + discount * model.value(params, latents)
 
+  def bc_plan(params, latent):
+    """The BC policy's modes `[H, B, A]` from `latent` on: once, as it is dear, for all sequences."""
+
+    def step(latent, _):
+      action = squashed_normal.mode(model.policies(params, latent)[1])
+      return model.step(params, latent, action)[1], action
+
+    return jax.lax.scan(step, latent, None, config.depth)[1]
+
+  def penalties(plan, sequences):
+    """What leaving `plan` `[H, B, A]` costs each of `sequences` `[H, B, N, A]`, `[B, N]`."""
+    distances = ((sequences - plan[:, :, None]) ** 2).mean(-1)
+    discounts = model.discount ** jnp.arange(config.depth)
+    return config.bc_penalty * jnp.tensordot(discounts, distances, 1)
+
   def search(params, rng_key, latent, *, noise, temperature=0.0):
     propose_key, draw_key, choose_key = jax.random.split(rng_key, 3)
-    proposals = propose(params, propose_key, latent)
+    proposals, plan = propose(params, propose_key, latent), bc_plan(params, latent)
     mean, std = proposals.mean(2), jnp.maximum(proposals.std(2), _FIRST_STD)
     num_drawn = config.num_sequences - num_proposals - 1
 
@@ -66,7 +86,10 @@ def make_search(config: base.Config, model: base.Model) -> base.Search:
       shape = mean.shape[:2] + (num_drawn,) + mean.shape[2:]
       drawn = mean[:, :, None] + std[:, :, None] * jax.random.normal(key, shape)
       sequences = jnp.concatenate([proposals, mean[:, :, None], jnp.clip(drawn, -1, 1)], 2)
-      returns, best = jax.lax.top_k(evaluate(params, latent, sequences), config.num_elites)
+      score = evaluate(params, latent, sequences)
+      if config.bc_penalty and num_bc:
+        score -= penalties(plan, sequences)
+      returns, best = jax.lax.top_k(score, config.num_elites)
       elites = jnp.take_along_axis(sequences, best[None, :, :, None], 2)
       weights = jax.nn.softmax(_SHARPNESS * returns)
       average = lambda x: (weights[None, :, :, None] * x).sum(2)

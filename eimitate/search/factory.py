@@ -51,5 +51,7 @@ def make_search(config: base.Config, model: base.Model) -> base.Search:
   for name in ('c2', 'dirichlet_alpha', 'value_scale'):
     value = getattr(config, name)
     errors.check(value > 0, field(name), value, 'more than 0')
-  errors.check(config.c1 >= 0, field('c1'), config.c1, '0 or more')
+  for name in ('c1', 'bc_penalty'):
+    value = getattr(config, name)
+    errors.check(value >= 0, field(name), value, '0 or more')
   return _KINDS[config.kind](config, model)

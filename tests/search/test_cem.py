@@ -86,6 +86,22 @@ def test_behaviour_cloning_sequences_are_among_the_candidates():
   assert without.value < 1 < 20 < output.value
 
 
+def test_leaving_the_behaviour_cloning_plan_costs_its_distance():
+  # A slope of s per unit, its first step worth s (1 + 0.9 + 0.81), against b a^2: with a penalty of
+  # b the best first action is 2.71 s / 2 b beyond the plan's, 0.5.
+  slope, penalty = 0.2, 2.0
+  model = _line(lambda x: slope * x, lambda x: 0 * x, bc_mean=float(np.arctanh(0.5)))
+  first = {}
+  for bc_penalty, bc_fraction in ((0.0, 0.25), (penalty, 0.25), (penalty, 0.0)):
+    config = base.Config(kind='cem', depth=3, bc_penalty=bc_penalty, bc_fraction=bc_fraction)
+    output = _search(config, model, jnp.zeros((1, 1)))
+    first[bc_penalty, bc_fraction] = float(output.actions[0, output.selected[0], 0])
+  assert first[0.0, 0.25] > 0.9
+  np.testing.assert_allclose(first[penalty, 0.25], 0.5 + slope * 2.71 / (2 * penalty), atol=0.05)
+  # Where alpha is 0 nothing of that policy counts.
+  assert first[penalty, 0.0] > 0.9
+
+
 def test_outputs_and_noise():
   model, latent = models.make_model(0), models.latents(0, 5)
   greedy = _search(_CONFIG, model, latent)
@@ -101,7 +117,14 @@ def test_outputs_and_noise():
 
 
 @pytest.mark.parametrize(
-  'field, value', [('depth', 0), ('num_sequences', 3), ('num_elites', 300), ('num_iterations', 0)]
+  'field, value',
+  [
+    ('depth', 0),
+    ('num_sequences', 3),
+    ('num_elites', 300),
+    ('num_iterations', 0),
+    ('bc_penalty', -1.0),
+  ],
 )
 def test_bad_settings_are_named(field, value):
   with pytest.raises(ValueError, match=f'search.{field}: found .*{value}.*expected'):
