@@ -61,7 +61,7 @@ def make_search(config: base.Config, model: base.Model) -> base.Search:
     return total + discount * model.value(params, latents)
 
   def bc_plan(params, latent):
-    """The BC policy's modes `[H, B, A]` from `latent` on: once, as it is dear, for all sequences."""
+    """The BC policy's modes `[H, B, A]` from `latent` on: dear, so one for all sequences."""
 
     def step(latent, _):
       action = squashed_normal.mode(model.policies(params, latent)[1])
