@@ -11,17 +11,33 @@ from eimitate import types
 
 
 class LearnerState(NamedTuple):
-  """params, target_params: trees of arrays; opt_state: optax's; updates: `[]` int32."""
+  """What a learner knows.
+
+  params, target_params: trees of arrays.
+  opt_state: optax's.
+  updates: `[]` int32.
+  average: of the parameters over the last updates, where they are averaged.
+  """
 
   params: types.Params
   target_params: types.Params
   opt_state: optax.OptState
   updates: jax.Array
+  average: types.Params | None = None
 
 
-def init(params: types.Params, optimiser: optax.GradientTransformation) -> LearnerState:
-  """The state before the first update; the target is a copy."""
-  return LearnerState(params, jax.tree.map(jnp.copy, params), optimiser.init(params), jnp.int32(0))
+def init(
+  params: types.Params, optimiser: optax.GradientTransformation, averaged: bool = False
+) -> LearnerState:
+  """The state before the first update; target and, if `averaged`, average are copies."""
+  copy = lambda: jax.tree.map(jnp.copy, params)
+  average = copy() if averaged else None
+  return LearnerState(params, copy(), optimiser.init(params), jnp.int32(0), average)
+
+
+def acting_params(state: LearnerState) -> types.Params:
+  """The average, where there is one, else the latest parameters."""
+  return state.params if state.average is None else state.average
 
 
 def share(rng_key: chex.PRNGKey, axis_name: str | None) -> tuple[chex.PRNGKey, int]:
@@ -46,11 +62,20 @@ def step(
   gradient: types.Params,
   metrics: types.Metrics,
   axis_name: str | None,
+  averaging: float = 0.0,
 ) -> tuple[LearnerState, types.Metrics]:
-  """Averages gradient and metrics over devices and takes one step; adds `loss/gradient_norm`."""
+  """Averages gradient and metrics over devices and takes one step; adds `loss/gradient_norm`.
+
+  `averaging` is the share of its average that the state keeps, if it has one; less at first, so
+  that the average is of the last tenth of the updates and does not remember how it began.
+  """
   if axis_name is not None:
     gradient, metrics = jax.lax.pmean((gradient, metrics), axis_name)
   metrics = {**metrics, 'loss/gradient_norm': optax.tree.norm(gradient)}
   change, opt_state = optimiser.update(gradient, state.opt_state, state.params)
   params = optax.apply_updates(state.params, change)
-  return LearnerState(params, target_params, opt_state, state.updates + 1), metrics
+  average = state.average
+  if average is not None:
+    kept = jnp.minimum(averaging, (1 + state.updates) / (10 + state.updates))
+    average = optax.incremental_update(params, average, 1 - kept)
+  return LearnerState(params, target_params, opt_state, state.updates + 1, average), metrics

@@ -87,6 +87,23 @@ def test_target_network_is_copied_at_its_interval():
   assert not same(history[3].target_params, history[1].params)
 
 
+def test_the_average_of_the_parameters_acts():
+  agent = _ei.make_agent(small('paper', **{'optimiser.averaging': 0.2}), _SPEC)
+  state = jax.jit(agent.init)(jax.random.key(0))
+  expected = np.asarray(state.params['dynamics']['Dense_0']['bias'])
+  # 1/10 and 2/11 of the average stay at first, then what was asked for.
+  for i, kept in enumerate((1 / 10, 2 / 11, 0.2, 0.2)):
+    state, _, _ = jax.jit(agent.update)(state, jax.random.key(i), replay(0), replay(1))
+    latest = np.asarray(state.params['dynamics']['Dense_0']['bias'])
+    expected = kept * expected + (1 - kept) * latest
+    acting = agent.params(state)['dynamics']['Dense_0']['bias']
+    np.testing.assert_allclose(acting, expected, rtol=1e-5, atol=1e-9)
+  assert (acting != latest).any()
+  latest_acts = _ei.make_agent(small('paper'), _SPEC)
+  state = latest_acts.init(jax.random.key(0))
+  assert latest_acts.params(state) is state.params
+
+
 def _targets(config, terminal=False, lengths=(6,), start=3):
   networks = _ei.make_networks(config.networks, _SPEC)
   search = learner_lib.make_search(config.search, learner_lib.make_model(config, networks))

@@ -49,7 +49,8 @@ def make_agent(config: config_lib.Config, spec: types.EnvironmentSpec) -> types.
   optimiser = make_optimiser(config.optimiser)
 
   def init(rng_key, params=None):
-    return learning.init(networks.init(rng_key) if params is None else params, optimiser)
+    params = networks.init(rng_key) if params is None else params
+    return learning.init(params, optimiser, config.optimiser.averaging > 0)
 
   def act(params, rng_key, observations, temperature, noise=True):
     latent = networks.represent(params, observations)
@@ -64,7 +65,7 @@ def make_agent(config: config_lib.Config, spec: types.EnvironmentSpec) -> types.
     act=act,
     act_greedily=act_greedily,
     update=functools.partial(_update, config, networks, search, optimiser, spec.stack),
-    params=lambda state: state.params,
+    params=learning.acting_params,
     init_replay=functools.partial(episodes.init, spec),
     add=episodes.add,
     reshard=episodes.reshard,
@@ -248,7 +249,10 @@ def _update(
   loss = functools.partial(losses.total_loss, **batch, bc_on=bc_on, axis_name=axis_name)
   gradient, (metrics, statistics) = jax.grad(loss, has_aux=True)(state.params)
   metrics = {**metrics, **search_metrics}
-  state, metrics = learning.step(state, target_params, optimiser, gradient, metrics, axis_name)
+  averaging = config.optimiser.averaging
+  state, metrics = learning.step(
+    state, target_params, optimiser, gradient, metrics, axis_name, averaging
+  )
   return state._replace(params=state.params | statistics), replay, metrics
 
 
@@ -261,7 +265,7 @@ def _diagnose(config, networks, search, stack, state, rng_key, replay, demonstra
     config, networks, search, state, target_params, batch_key, agent, expert
   )
   terms = lambda params: losses.weighted_terms(params, **batch, bc_on=jnp.float32(1))[0]
-  model, params = make_model(config, networks), state.params
+  model, params = make_model(config, networks), learning.acting_params(state)
   latents = networks.represent(target_params, agent.observations)
   improvement = search_metrics['search/value'] - model.value(target_params, latents).mean()
   latent = networks.represent(params, agent.observations[:, 0])
@@ -270,5 +274,5 @@ def _diagnose(config, networks, search, stack, state, rng_key, replay, demonstra
     **diagnostics.policy_entropy(networks, params, rng_key, latent),
     **diagnostics.model_error(networks, params, agent, expert),
     **diagnostics.value_calibration(networks, model, params, evaluated, stack),
-    **diagnostics.gradient_norms(terms, params),
+    **diagnostics.gradient_norms(terms, state.params),
   }
