@@ -523,7 +523,8 @@ def test_bad_parameters_are_not_saved(data, tmp_path):
   placement = parallel.place('pmap', jax.local_devices()[:2])
   state = states.init(run, agent, placement, agent.init_replay(40), None)
   worse = jax.tree.map(lambda x: x / 0, state.learner.params['policy'])
-  learner = state.learner._replace(params=state.learner.params | {'policy': worse})
+  worse = state.learner.params | {'policy': worse}
+  learner = state.learner._replace(params=worse, average=worse)
   with pytest.raises(FloatingPointError, match=r"parameter \['policy'\].* not finite after 0"):
     states.save(None, agent, state._replace(learner=learner), 2, None, {})
 

@@ -62,20 +62,23 @@ def step(
   gradient: types.Params,
   metrics: types.Metrics,
   axis_name: str | None,
-  averaging: float = 0.0,
 ) -> tuple[LearnerState, types.Metrics]:
-  """Averages gradient and metrics over devices and takes one step; adds `loss/gradient_norm`.
-
-  `averaging` is the share of its average that the state keeps, if it has one; less at first, so
-  that the average is of the last tenth of the updates and does not remember how it began.
-  """
+  """Averages gradient and metrics over devices and takes one step; adds `loss/gradient_norm`."""
   if axis_name is not None:
     gradient, metrics = jax.lax.pmean((gradient, metrics), axis_name)
   metrics = {**metrics, 'loss/gradient_norm': optax.tree.norm(gradient)}
   change, opt_state = optimiser.update(gradient, state.opt_state, state.params)
   params = optax.apply_updates(state.params, change)
-  average = state.average
-  if average is not None:
-    kept = jnp.minimum(averaging, (1 + state.updates) / (10 + state.updates))
-    average = optax.incremental_update(params, average, 1 - kept)
-  return LearnerState(params, target_params, opt_state, state.updates + 1, average), metrics
+  return LearnerState(params, target_params, opt_state, state.updates + 1, state.average), metrics
+
+
+def average(state: LearnerState, kept: float) -> LearnerState:
+  """Takes the latest parameters into their average, if there is one, of which `kept` stays.
+
+  Less stays at first: the average is then of the last tenth of the updates, and does not remember
+  how it began.
+  """
+  if state.average is None:
+    return state
+  kept = jnp.minimum(kept, state.updates / (9 + state.updates))
+  return state._replace(average=optax.incremental_update(state.params, state.average, 1 - kept))

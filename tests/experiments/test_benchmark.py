@@ -108,11 +108,20 @@ def test_floor_by_hand():
     | {'networks.value_bins': 11, 'search.num_actions': 2, 'search.num_simulations': 2},
   )
   # 2 rows of 3 positions: observation 24 -> 5, 2 x 5 -> 12, and 2 children: 11 -> 7 -> 5,
-  # 11 -> 3 -> 1 and 5 -> 11; the root's value is not looked at.
-  child = 11 * 7 + 7 * 5 + 11 * 3 + 3 + 5 * 11
-  expected = 2 * 6 * (24 * 5 + 2 * 5 * 12 + 2 * child)
+  # 11 -> 3 -> 1 and 5 -> 11; the root's value is one of those that are averaged.
+  edge, value, policy = 11 * 7 + 7 * 5 + 11 * 3 + 3, 5 * 11, 5 * 12
+  expected = 2 * 6 * (24 * 5 + 2 * policy + 2 * (edge + value) + value)
   spec = types.EnvironmentSpec(24, 6)
   assert floors.search_flops(config, spec) == expected
+  # Where only the children's count the root's value is not looked at.
+  improved = configuration.override(config, {'search.root_value': 'improved'})
+  assert floors.search_flops(improved, spec) == expected - 2 * 6 * value
+  # 8 sequences of 3 steps, twice, 2 of them proposed by both policies; the BC policy's one plan.
+  sequences = {'search.kind': 'cem', 'search.depth': 3, 'search.num_sequences': 8}
+  cem = configuration.override(config, sequences | {'search.num_iterations': 2})
+  rolled = 2 * 8 * (3 * edge + value) + 2 * 3 * (edge + 2 * policy)
+  plan = 3 * (11 * 7 + 7 * 5 + policy)
+  assert floors.search_flops(cem, spec) == 2 * 6 * (24 * 5 + rolled + plan)
 
 
 def test_floor_of_d4pg_by_hand():

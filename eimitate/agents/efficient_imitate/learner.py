@@ -249,11 +249,9 @@ def _update(
   loss = functools.partial(losses.total_loss, **batch, bc_on=bc_on, axis_name=axis_name)
   gradient, (metrics, statistics) = jax.grad(loss, has_aux=True)(state.params)
   metrics = {**metrics, **search_metrics}
-  averaging = config.optimiser.averaging
-  state, metrics = learning.step(
-    state, target_params, optimiser, gradient, metrics, axis_name, averaging
-  )
-  return state._replace(params=state.params | statistics), replay, metrics
+  state, metrics = learning.step(state, target_params, optimiser, gradient, metrics, axis_name)
+  state = state._replace(params=state.params | statistics)
+  return learning.average(state, config.optimiser.averaging), replay, metrics
 
 
 def _diagnose(config, networks, search, stack, state, rng_key, replay, demonstrations, evaluated):
