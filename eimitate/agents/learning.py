@@ -72,13 +72,13 @@ def step(
   return LearnerState(params, target_params, opt_state, state.updates + 1, state.average), metrics
 
 
-def average(state: LearnerState, kept: float) -> LearnerState:
-  """Takes the latest parameters into their average, if there is one, of which `kept` stays.
+def average(state: LearnerState, share: float) -> LearnerState:
+  """Takes the latest parameters into their average, if there is one, of which a `share` stays.
 
   Less stays at first: the average is then of the last tenth of the updates, and does not remember
   how it began.
   """
   if state.average is None:
     return state
-  kept = jnp.minimum(kept, state.updates / (9 + state.updates))
+  kept = jnp.minimum(share, state.updates / (9 + state.updates))
   return state._replace(average=optax.incremental_update(state.params, state.average, 1 - kept))
