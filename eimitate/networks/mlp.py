@@ -49,6 +49,18 @@ class MLP(nn.Module):
     return _dense(self.output, x.shape[-1])(x)
 
 
+def ensemble(members: int) -> Callable[..., nn.Module]:
+  """What builds `members` MLPs that start apart: maps `[..., I]` to `[members, ..., output]`."""
+  return nn.vmap(
+    MLP,
+    variable_axes={'params': 0},
+    split_rngs={'params': True},
+    in_axes=None,
+    out_axes=0,
+    axis_size=members,
+  )
+
+
 def check_sizes(field: str, sizes: Sequence[int], least: int = 0) -> None:
   """Raises `InputError` unless `sizes` are those of at least so many hidden layers."""
   good = len(sizes) >= least and all(isinstance(size, int) and size > 0 for size in sizes)

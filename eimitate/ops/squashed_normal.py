@@ -40,6 +40,19 @@ def mode(policy: SquashedNormal) -> jax.Array:
   return jnp.tanh(policy.mean)
 
 
+def pooled(members: SquashedNormal) -> SquashedNormal:
+  """One distribution for equally likely `members`, fields `[M, ..., A]`, of an ensemble.
+
+  Its mode is the mean of theirs, and it is as wide, before it is squashed, as they are together:
+  where they disagree it is wide (as in Lakshminarayanan et al., 2017). One member is itself.
+  """
+  if len(members.mean) == 1:
+    return jax.tree.map(lambda x: x[0], members)
+  mean = jnp.arctanh(jnp.clip(mode(members).mean(0), -_ACTION_LIMIT, _ACTION_LIMIT))
+  variance = jnp.exp(2 * members.log_std).mean(0) + members.mean.var(0)
+  return SquashedNormal(mean, jnp.minimum(0.5 * jnp.log(variance), LOG_STD_MAX))
+
+
 def entropy(policy: SquashedNormal, noise: jax.Array) -> jax.Array:
   """The entropy in nats, summed over the action's parts, `[...]`.
 

@@ -19,6 +19,7 @@ _CONFIG = networks_lib.NetworksConfig(
   dynamics=(5,),
   value=(6,),
   policy=(6,),
+  bc_members=2,
   discriminator=(6,),
   projection=4,
   projector=(7,),
@@ -145,8 +146,10 @@ def test_bc_term(batch, steps):
   count = _H + 1 if steps == 'multi' else 1
   for b in range(_HALF):
     for h in range(count):
-      policy = _NETWORKS.bc_policy(batch['params'], latents[b][h])
-      total -= _log_prob(policy, expert.actions[b, h]) * expert.action_mask[b, h]
+      members = _NETWORKS.bc_members(batch['params'], latents[b][h])
+      for m in range(2):
+        policy = jax.tree.map(lambda x: x[m], members)
+        total -= _log_prob(policy, expert.actions[b, h]) * expert.action_mask[b, h] / 2
   expected = 0.1 * total / _HALF / _H * (_H + 1) / count
   np.testing.assert_allclose(_loss(batch, bc=0.1, bc_steps=steps), expected, rtol=1e-4)
   assert _loss(batch | {'bc_on': jnp.float32(0)}, bc=0.1, bc_steps=steps) == 0

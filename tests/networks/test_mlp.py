@@ -21,6 +21,18 @@ def test_zero_last_layer():
   np.testing.assert_array_equal(module.apply(params, jnp.ones((5, 3))), 0)
 
 
+def test_an_ensemble_is_networks_that_start_apart():
+  x = jnp.ones((5, 3))
+  module, alone = mlp.ensemble(2)((8,), 4), mlp.MLP((8,), 4)
+  params = module.init(jax.random.key(0), x)['params']
+  outputs = module.apply({'params': params}, x)
+  assert outputs.shape == (2, 5, 4)
+  for i in range(2):
+    member = {'params': jax.tree.map(lambda p: p[i], params)}
+    np.testing.assert_allclose(outputs[i], alone.apply(member, x), rtol=1e-5)
+  assert jnp.abs(outputs[0] - outputs[1]).min() > 1e-3
+
+
 def test_by_hand():
   # leaky ReLU: (1, -2) -> (1, -0.02), then summed, plus 0.5.
   params = {

@@ -61,6 +61,20 @@ def test_samples_have_the_policys_moments():
   np.testing.assert_allclose(squashed_normal.mode(policy), np.tanh(0.5), rtol=1e-6)
 
 
+def test_pooled_members():
+  mean, log_std = jnp.array([[0.2, 30.0], [0.6, -1.0]]), jnp.array([[-1.0, 0.0], [-2.0, 0.0]])
+  members = squashed_normal.SquashedNormal(mean, log_std)
+  policy = squashed_normal.pooled(members)
+  mode = [(np.tanh(0.2) + np.tanh(0.6)) / 2, (1 - np.tanh(1)) / 2]
+  np.testing.assert_allclose(squashed_normal.mode(policy), mode, rtol=1e-5)
+  # The squares' mean and that of 0.2 and 0.6 about 0.4; the second is bounded.
+  variance = (np.exp(-2) + np.exp(-4)) / 2 + 0.2**2
+  expected = [np.log(variance) / 2, squashed_normal.LOG_STD_MAX]
+  np.testing.assert_allclose(policy.log_std, expected, rtol=1e-5)
+  alone = jax.tree.map(lambda x: x[:1], members)
+  np.testing.assert_array_equal(squashed_normal.pooled(alone).mean, mean[0])
+
+
 def test_entropy_agrees_with_quadrature():
   noise = jax.random.normal(jax.random.key(0), (200_000, 1))
   for mean, log_std in [(0.0, 0.0), (1.0, -2.0), (-0.5, 0.5)]:

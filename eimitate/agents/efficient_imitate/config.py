@@ -168,7 +168,7 @@ def tuned(frames: bool = False) -> Config:
 
 
 def _tuned() -> Config:
-  config = Config(batch_size=128, target_update_interval=100, reanalyse_noise=True)
+  config = Config(batch_size=128, discount=0.97, target_update_interval=100, reanalyse_noise=True)
   return dataclasses.replace(
     config,
     # Reanalyse one ply deep and wide, act with a search that is deep: see `search.cem`. The value
@@ -182,7 +182,7 @@ def _tuned() -> Config:
       count_root=False,
       max_considered_actions=16,
       value_scale=0.2,
-      bc_penalty=1.0,
+      bc_penalty=5.0,
     ),
     # A model that has seen little data must know what an action does where it has not been tried.
     # With latents that are linear in the observation that generalises, with others it does not.
@@ -193,6 +193,7 @@ def _tuned() -> Config:
       residual_dynamics=True,
       value=(128, 128),
       policy=(256, 256),
+      bc_members=5,
       value_bins=121,
       value_limit=30.0,
       normalise_observations=True,
@@ -258,6 +259,7 @@ _POSITIVE = (
   'optimiser.max_gradient_norm',
   'networks.latent',
   'networks.projection',
+  'networks.bc_members',
   'networks.value_limit',
 )
 _NOT_NEGATIVE = ('shift', 'intensity', 'optimiser.weight_decay')

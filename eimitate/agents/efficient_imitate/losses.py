@@ -130,10 +130,10 @@ def weighted_terms(
   logits = networks.value_logits(params, agent_latents)
   value_term = value_bins.cross_entropy(logits, targets.value, value_limit)
   cloned = 1 if config.bc_steps == 'single' else horizon + 1
-  bc_policy = networks.bc_policy(params, expert_latents[:, :cloned])
+  bc_members = networks.bc_members(params, expert_latents[:, :cloned])
   # One step alone weighs as much as all of them.
-  bc_term = -squashed_normal.log_prob(bc_policy, expert.actions[:, :cloned])
-  bc_term *= (horizon + 1) / cloned
+  log_prob = jax.vmap(squashed_normal.log_prob, (0, None))
+  bc_term = -log_prob(bc_members, expert.actions[:, :cloned]).mean(0) * (horizon + 1) / cloned
 
   if recorded:
     reward_terms, reward_metrics = recorded_terms(config, networks, params, latents, both)
@@ -173,7 +173,7 @@ def weighted_terms(
     **reward_metrics,
     'policy/std': jnp.exp(policy.log_std[:, 0]).mean(),
     'bc/absolute_error': jnp.abs(
-      squashed_normal.mode(bc_policy)[:, 0] - expert.actions[:, 0]
+      squashed_normal.mode(squashed_normal.pooled(bc_members))[:, 0] - expert.actions[:, 0]
     ).mean(),
     'model/latent_norm': jnp.linalg.norm(latents[:, 0], axis=-1).mean(),
     'model/unexplained_variance': (unexplained * seen).sum() / seen.sum(),

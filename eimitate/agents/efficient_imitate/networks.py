@@ -24,6 +24,8 @@ class NetworksConfig:
   latent: size of the latent state.
   representation, dynamics, value, policy, discriminator: hidden layer sizes; `policy` is also the
     behaviour-cloning policy's.
+  bc_members: behaviour-cloning policies that start apart and are one where they are asked: where
+    the demonstrations do not say what to do they disagree.
   encoder: channels of the convolutions that represent frames; where it is empty vectors are
     observed, and `representation` represents them.
   dynamics_activation: of the dynamics' output, `identity` or `relu`.
@@ -45,6 +47,7 @@ class NetworksConfig:
   value: tuple[int, ...] = (128,)
   policy: tuple[int, ...] = (128,)
   discriminator: tuple[int, ...] = (128,)
+  bc_members: int = 1
   residual_dynamics: bool = False
   encoder: tuple[int, ...] = ()
   dynamics_activation: str = 'identity'
@@ -72,6 +75,7 @@ class Networks(NamedTuple):
   dynamics: `(params, latent, action [..., A]) -> latent`.
   value_logits: `(params, latent) -> [..., bins]`.
   policy, bc_policy: `(params, latent) -> SquashedNormal` with fields `[..., A]`.
+  bc_members: the same with fields `[bc_members, ..., A]`, which `bc_policy` pools.
   discriminate: `(params, latent, action) -> logit [...]`, positive for the expert.
   compare: `(params, latent, following, mask=None, axis_name=None) -> Comparison` of predicted
     latents with represented ones, both `[..., L]`; rows out of `mask` `[...]` bool are no part of
@@ -85,6 +89,7 @@ class Networks(NamedTuple):
   value_logits: Callable[[types.Params, jax.Array], jax.Array]
   policy: Callable[[types.Params, jax.Array], squashed_normal.SquashedNormal]
   bc_policy: Callable[[types.Params, jax.Array], squashed_normal.SquashedNormal]
+  bc_members: Callable[[types.Params, jax.Array], squashed_normal.SquashedNormal]
   discriminate: Callable[[types.Params, jax.Array, jax.Array], jax.Array]
   compare: Callable[..., 'Comparison']
 
@@ -114,7 +119,7 @@ def make_networks(config: NetworksConfig, spec: types.EnvironmentSpec) -> Networ
   normalise = normaliser.make_normaliser(spec) if config.normalise_observations else plain
   action, latent = spec.action_size, config.latent
   inner = lambda hidden, output: mlp.MLP(hidden, output, config.activation)
-  head = lambda hidden, output: mlp.MLP(
+  head = lambda hidden, output, build=mlp.MLP: build(
     hidden, output, config.head_activation, config.zero_last_layers
   )
   found = 'frames' if spec.frame else 'vectors'
@@ -135,7 +140,7 @@ def make_networks(config: NetworksConfig, spec: types.EnvironmentSpec) -> Networ
     'dynamics': (inner(config.dynamics, latent), latent + action),
     'value': (head(config.value, config.value_bins), latent),
     'policy': (head(config.policy, 2 * action), latent),
-    'bc_policy': (head(config.policy, 2 * action), latent),
+    'bc_policy': (head(config.policy, 2 * action, mlp.ensemble(config.bc_members)), latent),
     'discriminator': (head(config.discriminator, 1), latent + action),
     'projector': (outer(config.projector, True), latent),
     'predictor': (outer(config.predictor), config.projection),
@@ -163,6 +168,9 @@ def make_networks(config: NetworksConfig, spec: types.EnvironmentSpec) -> Networ
     output = latent + output if config.residual_dynamics else output
     return jax.nn.relu(output) if config.dynamics_activation == 'relu' else output
 
+  def bc_members(params, latent):
+    return squashed_normal.from_outputs(apply('bc_policy', params, latent))
+
   def compare(params, latent, following, mask=None, axis_name=None):
     statistics = dict(params.get('statistics', {}))
 
@@ -187,9 +195,8 @@ def make_networks(config: NetworksConfig, spec: types.EnvironmentSpec) -> Networ
     dynamics=dynamics,
     value_logits=lambda params, latent: apply('value', params, latent),
     policy=lambda params, latent: squashed_normal.from_outputs(apply('policy', params, latent)),
-    bc_policy=lambda params, latent: squashed_normal.from_outputs(
-      apply('bc_policy', params, latent)
-    ),
+    bc_policy=lambda params, latent: squashed_normal.pooled(bc_members(params, latent)),
+    bc_members=bc_members,
     discriminate=lambda params, latent, action: apply('discriminator', params, latent, action)[
       ..., 0
     ],
