@@ -28,7 +28,9 @@ def update_flops(agent: str, config: Any, spec: types.EnvironmentSpec) -> float:
   projects = config.loss.consistency_space == 'projection'
   project, predict = (sizes[name] * projects for name in ('project', 'predict'))
   agent_rows = (steps + 1) * (sizes['value'] + sizes['policy'])
-  expert_rows = (steps + 1) * (sizes['value'] * (config.loss.expert_value > 0) + sizes['policy'])
+  cloned = 1 if config.loss.bc_steps == 'single' else steps + 1
+  expert_rows = (steps + 1) * sizes['value'] * (config.loss.expert_value > 0)
+  expert_rows += cloned * sizes['bc_policy']
   unrolled = sizes['dynamics'] + project + predict + sizes['discriminate']
   both_rows = sizes['represent'] + steps * unrolled
   penalised = steps * 2 * sizes['discriminate']  # Of each pair, and its gradient.
@@ -57,21 +59,22 @@ def search_flops(config: Any, spec: types.EnvironmentSpec) -> float:
   one_ply = search.kind == 'gumbel' and (
     search.num_simulations == search.num_actions <= search.max_considered_actions
   )
+  policies = sizes['policy'] + sizes['bc_policy']
   child = sizes['discriminate'] + sizes['dynamics'] + sizes['value']
-  per_root = sizes['represent'] + 2 * sizes['policy']
+  per_root = sizes['represent'] + policies
   if search.kind in ('mctx', 'node_list') or one_ply:
     per_root += search.num_actions * child
-  if search.kind == 'gumbel' and not (one_ply and search.root_value == 'improved'):
+  if search.kind == 'gumbel':
     per_root += sizes['value']
   if search.kind == 'cem':
     edge = sizes['discriminate'] + sizes['dynamics']
     rolled = search.num_sequences * (search.depth * edge + sizes['value'])
-    proposed = search.num_sequences // 4 * search.depth * (edge + 2 * sizes['policy'])
+    proposed = search.num_sequences // 4 * search.depth * (edge + policies)
     per_root = sizes['represent'] + search.num_iterations * rolled + proposed
     if search.bc_penalty and search.bc_fraction:
-      per_root += search.depth * (sizes['dynamics'] + sizes['policy'])
+      per_root += search.depth * (sizes['dynamics'] + sizes['bc_policy'])
   elif not one_ply:
-    per_root += search.num_simulations * (child + 2 * sizes['policy'])
+    per_root += search.num_simulations * (child + policies)
   roots = config.batch_size // 2 * (config.unroll_steps + 2)
   return 2.0 * roots * per_root
 
@@ -112,13 +115,15 @@ def _sizes(config, spec):
   """Multiplications of one row through each network."""
   networks, latent = config.networks, config.networks.latent
   joint = latent + spec.action_size
+  policy = _dense(latent, *networks.policy, 2 * spec.action_size)
   return {
     'represent': _encoder(networks.encoder, spec, latent)
     if spec.frame
     else _dense(spec.observation_size, *networks.representation, latent),
     'dynamics': _dense(joint, *networks.dynamics, latent),
     'value': _dense(latent, *networks.value, networks.value_bins),
-    'policy': _dense(latent, *networks.policy, 2 * spec.action_size),
+    'policy': policy,
+    'bc_policy': networks.bc_members * policy,
     'discriminate': _dense(joint, *networks.discriminator, 1),
     'project': _dense(latent, *networks.projector, networks.projection),
     'predict': _dense(networks.projection, *networks.predictor, networks.projection),

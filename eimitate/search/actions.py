@@ -21,7 +21,10 @@ def sample_root_actions(
 ) -> jax.Array:
   """All K actions of each root, `[B, K, A]` for latents `[B, L]`."""
   # A leading axis for the slots.
-  policy, bc_policy = jax.tree.map(lambda x: x[None], model.policies(params, latent))
+  policy, bc_policy = (
+    jax.tree.map(lambda x: x[None], policy(params, latent))
+    for policy in (model.policy, model.bc_policy)
+  )
   batch, size = policy.mean.shape[1:]
   noise = jax.random.normal(rng_key, (config.num_actions, batch, size))
   split = config.num_actions - config.num_bc_actions
@@ -53,6 +56,6 @@ def draw_action(
     from_bc: `[B]` bool, whether the behaviour-cloning policy draws it.
     noise: `[B, A]` standard normal.
   """
-  policy, bc_policy = model.policies(params, latent)
   choose = lambda own, bc: jnp.where(from_bc[:, None], bc, own)
-  return squashed_normal.from_noise(jax.tree.map(choose, policy, bc_policy), noise)
+  policy = jax.tree.map(choose, model.policy(params, latent), model.bc_policy(params, latent))
+  return squashed_normal.from_noise(policy, noise)

@@ -28,8 +28,6 @@ class Config:
   max_considered_actions: Gumbel's m.
   value_scale: Gumbel's sharpness: weights are softmax((50 + most visits) value_scale Q), with Q
     rescaled to [0, 1].
-  root_value: Gumbel's `visits`, the mean over visits as in mctx, or `improved`, the mean of Q under
-    those weights.
   depth, num_sequences, num_elites, num_iterations: of the cross-entropy method.
   bc_penalty: of the cross-entropy method, what it costs at each step to leave the
     behaviour-cloning policy's plan, in rewards per mean squared difference of actions. Without
@@ -48,7 +46,6 @@ class Config:
   count_root: bool = True
   max_considered_actions: int = 16
   value_scale: float = 0.1
-  root_value: str = 'visits'
   depth: int = 8
   num_sequences: int = 256
   num_elites: int = 32
@@ -64,16 +61,14 @@ class Config:
 class Model(NamedTuple):
   """A learned model as pure functions over latents `[..., L]` with any batch dimensions.
 
-  policies: `(params, latent) -> (policy, bc_policy)`, squashed normals with fields `[..., A]`.
+  policy, bc_policy: `(params, latent) -> SquashedNormal` with fields `[..., A]`.
   step: `(params, latent, action [..., A]) -> (reward [...], next latent [..., L])`.
   value: `(params, latent) -> [...]`.
   discount: gamma, per agent step.
   """
 
-  policies: Callable[
-    [types.Params, jax.Array],
-    tuple[squashed_normal.SquashedNormal, squashed_normal.SquashedNormal],
-  ]
+  policy: Callable[[types.Params, jax.Array], squashed_normal.SquashedNormal]
+  bc_policy: Callable[[types.Params, jax.Array], squashed_normal.SquashedNormal]
   step: Callable[[types.Params, jax.Array, jax.Array], tuple[jax.Array, jax.Array]]
   value: Callable[[types.Params, jax.Array], jax.Array]
   discount: float

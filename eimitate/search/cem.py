@@ -37,12 +37,10 @@ def make_search(config: base.Config, model: base.Model) -> base.Search:
     spread = jnp.broadcast_to(latent[:, None], (len(latent), num_proposals, latent.shape[1]))
 
     def step(latents, key):
-      policy, bc_policy = model.policies(params, latents)
-      from_bc = (jnp.arange(num_proposals) >= num_proposals - num_bc)[:, None]
-      choose = lambda bc, own: jnp.where(from_bc, bc, own)
-      policy = jax.tree.map(choose, bc_policy, policy)
-      noise = jax.random.normal(key, policy.mean.shape)
-      action = squashed_normal.from_noise(policy, noise)
+      policy = model.policy(params, latents[:, : num_proposals - num_bc])
+      bc_policy = model.bc_policy(params, latents[:, num_proposals - num_bc :])
+      policy = jax.tree.map(lambda *x: jnp.concatenate(x, 1), policy, bc_policy)
+      action = squashed_normal.from_noise(policy, jax.random.normal(key, policy.mean.shape))
       return model.step(params, latents, action)[1], action
 
     return jax.lax.scan(step, spread, jax.random.split(rng_key, config.depth))[1]
@@ -64,7 +62,7 @@ def make_search(config: base.Config, model: base.Model) -> base.Search:
     """The BC policy's modes `[H, B, A]` from `latent` on: dear, so one for all sequences."""
 
     def step(latent, _):
-      action = squashed_normal.mode(model.policies(params, latent)[1])
+      action = squashed_normal.mode(model.bc_policy(params, latent))
       return model.step(params, latent, action)[1], action
 
     return jax.lax.scan(step, latent, None, config.depth)[1]

@@ -31,10 +31,6 @@ def make_search(config: base.Config, model: base.Model) -> base.Search:
   """
   field = lambda name: f'search.{name}'
   errors.check(config.kind in _KINDS, field('kind'), repr(config.kind), ' or '.join(_KINDS))
-  known = ('visits', 'improved')
-  errors.check(
-    config.root_value in known, field('root_value'), repr(config.root_value), ' or '.join(known)
-  )
   at_least = dict.fromkeys(_COUNTS, 1) | {'num_sequences': 4}
   for name, least in at_least.items():
     value = getattr(config, name)

@@ -57,10 +57,6 @@ def _search_tree(config, model, params, rng_key, latent, actions, noise):
 def _tree(config, model, params, rng_key, latent, actions, noise):
   output = _search_tree(config, model, params, rng_key, latent, actions, noise)
   value = output.search_tree.node_values[:, 0]
-  if config.root_value == 'improved':
-    summary = output.search_tree.summary()
-    weights = jnp.where(summary.visit_counts > 0, output.action_weights, 0)
-    value = (weights * summary.qvalues).sum(1) / weights.sum(1)
   return types.SearchOutput(value, actions, output.action_weights, output.action)
 
 
@@ -71,9 +67,6 @@ def _one_ply(config, model, params, rng_key, latent, actions, noise):
   logits = (_VISITS_INIT + 1) * config.value_scale * rescaled
   weights = jax.nn.softmax(logits)
   gumbel = jax.random.gumbel(rng_key, logits.shape) if noise else 0.0
-  if config.root_value == 'improved':
-    value = (weights * q).sum(1)
-  else:
-    value = (model.value(params, latent) + q.sum(1)) / (config.num_actions + 1)
+  value = (model.value(params, latent) + q.sum(1)) / (config.num_actions + 1)
   selected = jnp.argmax(logits + gumbel, 1).astype(jnp.int32)
   return types.SearchOutput(value, actions, weights, selected)

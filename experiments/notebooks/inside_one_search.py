@@ -2,6 +2,11 @@
 # jupyter:
 #   jupytext:
 #     formats: py:percent,ipynb
+#     text_representation:
+#       extension: .py
+#       format_name: percent
+#       format_version: '1.3'
+#       jupytext_version: 1.19.6
 #   kernelspec:
 #     display_name: Python 3
 #     language: python
@@ -34,11 +39,14 @@ SIMULATIONS = int(os.environ.get('NOTEBOOK_SIMULATIONS', 50))
 
 
 # %%
-def policies(params, latent):
+def policy(params, latent):
   flat = jnp.zeros_like(latent)
-  own = squashed_normal.SquashedNormal(mean=flat, log_std=flat)
-  cloned = squashed_normal.SquashedNormal(mean=flat - 0.5, log_std=flat - 1.5)
-  return own, cloned
+  return squashed_normal.SquashedNormal(mean=flat, log_std=flat)
+
+
+def bc_policy(params, latent):
+  flat = jnp.zeros_like(latent)
+  return squashed_normal.SquashedNormal(mean=flat - 0.5, log_std=flat - 1.5)
 
 
 def step(params, latent, action):
@@ -50,7 +58,7 @@ def value(params, latent):
   return jnp.zeros(latent.shape[:-1])  # It knows nothing, so the search must look ahead.
 
 
-model = search.Model(policies, step, value, discount=0.99)
+model = search.Model(policy, bc_policy, step, value, discount=0.99)
 config = search.Config(num_simulations=SIMULATIONS)
 config
 

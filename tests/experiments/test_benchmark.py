@@ -105,22 +105,24 @@ def test_floor_by_hand():
     efficient_imitate.tuned(),
     {'batch_size': 4, 'unroll_steps': 1, 'networks.latent': 5, 'networks.dynamics': (7,)}
     | {'networks.value': (), 'networks.policy': (), 'networks.discriminator': (3,)}
-    | {'networks.value_bins': 11, 'search.num_actions': 2, 'search.num_simulations': 2},
+    | {
+      'networks.bc_members': 3,
+      'networks.value_bins': 11,
+      'search.num_actions': 2,
+      'search.num_simulations': 2,
+    },
   )
-  # 2 rows of 3 positions: observation 24 -> 5, 2 x 5 -> 12, and 2 children: 11 -> 7 -> 5,
+  # 2 rows of 3 positions: observation 24 -> 5, 4 x 5 -> 12, and 2 children: 11 -> 7 -> 5,
   # 11 -> 3 -> 1 and 5 -> 11; the root's value is one of those that are averaged.
   edge, value, policy = 11 * 7 + 7 * 5 + 11 * 3 + 3, 5 * 11, 5 * 12
-  expected = 2 * 6 * (24 * 5 + 2 * policy + 2 * (edge + value) + value)
+  expected = 2 * 6 * (24 * 5 + 4 * policy + 2 * (edge + value) + value)
   spec = types.EnvironmentSpec(24, 6)
   assert floors.search_flops(config, spec) == expected
-  # Where only the children's count the root's value is not looked at.
-  improved = configuration.override(config, {'search.root_value': 'improved'})
-  assert floors.search_flops(improved, spec) == expected - 2 * 6 * value
   # 8 sequences of 3 steps, twice, 2 of them proposed by both policies; the BC policy's one plan.
   sequences = {'search.kind': 'cem', 'search.depth': 3, 'search.num_sequences': 8}
   cem = configuration.override(config, sequences | {'search.num_iterations': 2})
-  rolled = 2 * 8 * (3 * edge + value) + 2 * 3 * (edge + 2 * policy)
-  plan = 3 * (11 * 7 + 7 * 5 + policy)
+  rolled = 2 * 8 * (3 * edge + value) + 2 * 3 * (edge + 4 * policy)
+  plan = 3 * (11 * 7 + 7 * 5 + 3 * policy)
   assert floors.search_flops(cem, spec) == 2 * 6 * (24 * 5 + rolled + plan)
 
 

@@ -18,9 +18,9 @@ def make_model(seed: int, scale: float = 1.0, discount: float = 0.9) -> base.Mod
   to_latent = 2 * weight(keys[3], LATENT + ACTION, LATENT)
   to_value = weight(keys[4], LATENT, 1)
 
-  def policies(params, latent):
-    del params
-    return tuple(squashed_normal.from_outputs(latent @ w) for w in (to_policy, to_bc))
+  policy_from = lambda weights: (
+    lambda params, latent: squashed_normal.from_outputs(latent @ weights)
+  )
 
   def step(params, latent, action):
     del params
@@ -31,7 +31,7 @@ def make_model(seed: int, scale: float = 1.0, discount: float = 0.9) -> base.Mod
     del params
     return scale * (latent @ to_value)[..., 0]
 
-  return base.Model(policies, step, value, discount)
+  return base.Model(policy_from(to_policy), policy_from(to_bc), step, value, discount)
 
 
 def latents(seed: int, batch: int) -> jax.Array:

@@ -16,19 +16,19 @@ _CONFIG = base.Config(kind='cem', depth=3)
 def _line(reward_fn, value_fn, mean=0.0, bc_mean=0.0, log_std=0.0, bc_log_std=0.0):
   """A point on a line that an action moves by a; rewards are functions of where it gets."""
 
-  def policies(params, latent):
-    del params
-    normal = lambda m, s: squashed_normal.SquashedNormal(
+  normal = lambda m, s: (
+    lambda params, latent: squashed_normal.SquashedNormal(
       jnp.full_like(latent, m), jnp.full_like(latent, s)
     )
-    return normal(mean, log_std), normal(bc_mean, bc_log_std)
+  )
 
   def step(params, latent, action):
     del params
     latent = latent + action
     return reward_fn(latent[..., 0]), latent
 
-  return base.Model(policies, step, lambda params, latent: value_fn(latent[..., 0]), 0.9)
+  value = lambda params, latent: value_fn(latent[..., 0])
+  return base.Model(normal(mean, log_std), normal(bc_mean, bc_log_std), step, value, 0.9)
 
 
 def _search(config, model, latent, noise=False, temperature=0.0):

@@ -12,12 +12,11 @@ from tests.search import models
 _CONFIG = base.Config(kind='gumbel', num_simulations=16, num_actions=16, max_considered_actions=16)
 
 
-@pytest.mark.parametrize('root_value', ['visits', 'improved'])
 @pytest.mark.parametrize('seed', range(3))
-def test_one_ply_is_what_mctx_computes(seed, root_value):
+def test_one_ply_is_what_mctx_computes(seed):
   model, latent = models.make_model(seed), models.latents(seed, 8)
   actions = jax.random.uniform(jax.random.key(7), (8, 16, models.ACTION), minval=-1)
-  config = dataclasses.replace(_CONFIG, root_value=root_value, value_scale=0.1 + 0.1 * seed)
+  config = dataclasses.replace(_CONFIG, value_scale=0.1 + 0.1 * seed)
   arguments = (config, model, None, jax.random.key(seed), latent, actions, False)
   tree, one_ply = gumbel._tree(*arguments), gumbel._one_ply(*arguments)
   np.testing.assert_allclose(tree.value, one_ply.value, rtol=1e-5)
@@ -38,8 +37,8 @@ def test_one_ply_explores_like_mctx():
   np.testing.assert_allclose(*shares, atol=0.04)
 
 
-def test_improved_root_value_is_the_mean_under_the_weights():
-  config = dataclasses.replace(_CONFIG, root_value='improved', value_scale=0.3)
+def test_weights_and_value_by_hand():
+  config = dataclasses.replace(_CONFIG, value_scale=0.3)
   model, latent = models.make_model(0), models.latents(0, 4)
   output = make_search(config, model)(None, jax.random.key(0), latent, noise=False)
   for b in range(4):
@@ -50,7 +49,8 @@ def test_improved_root_value_is_the_mean_under_the_weights():
     rescaled = (np.array(q) - min(q)) / (max(q) - min(q))
     weights = np.exp(51 * 0.3 * rescaled) / np.exp(51 * 0.3 * rescaled).sum()
     np.testing.assert_allclose(output.weights[b], weights, rtol=1e-3)
-    np.testing.assert_allclose(output.value[b], weights @ q, rtol=1e-4)
+    own = float(model.value(None, latent[b]))
+    np.testing.assert_allclose(output.value[b], (own + sum(q)) / 17, rtol=1e-4)
 
 
 @pytest.mark.parametrize('considered, simulations', [(4, 8), (8, 16), (16, 16)])
@@ -88,7 +88,6 @@ def test_behaviour_cloning_keeps_its_share_where_not_all_actions_are_tried():
     ('num_simulations', 0),
     ('num_actions', 0),
     ('bc_fraction', 1.5),
-    ('root_value', 'max'),
   ],
 )
 def test_bad_settings_are_named(field, value):

@@ -145,13 +145,12 @@ def test_normalise(q, lowest, highest, expected):
 
 
 def test_drawn_actions_follow_their_slots_policy():
-  def policies(params, latent):
-    tight = lambda mean: squashed_normal.SquashedNormal(
+  tight = lambda mean: (
+    lambda params, latent: squashed_normal.SquashedNormal(
       jnp.full((len(latent), 2), mean), jnp.full((len(latent), 2), -5.0)
     )
-    return tight(0.5), tight(-0.5)
-
-  model = models.make_model(0)._replace(policies=policies)
+  )
+  model = models.make_model(0)._replace(policy=tight(0.5), bc_policy=tight(-0.5))
   latent = models.latents(0, 8)
   from_bc = jnp.arange(8) % 3 == 0
   drawn = actions_lib.draw_action(model, None, latent, from_bc, jnp.zeros((8, 2)))

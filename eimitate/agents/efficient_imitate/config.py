@@ -171,9 +171,8 @@ def _tuned() -> Config:
   config = Config(batch_size=128, discount=0.97, target_update_interval=100, reanalyse_noise=True)
   return dataclasses.replace(
     config,
-    # Reanalyse one ply deep and wide, act with a search that is deep: see `search.cem`. The value
-    # is of what the policies do (`visits`): that of the best of sixteen actions rises with its own
-    # errors.
+    # Reanalyse one ply deep and wide, act with a search that is deep and stays near what
+    # cloning would do: see `search.cem`.
     search=dataclasses.replace(
       config.search,
       kind='gumbel',

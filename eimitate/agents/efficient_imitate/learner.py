@@ -77,9 +77,6 @@ def make_model(config: config_lib.Config, networks: Networks) -> Model:
   """The networks as what a search sees: rewards are the discriminator's, or its head's."""
   module = adversarial if config.reward == 'adversarial' else environment
 
-  def policies(params, latent):
-    return networks.policy(params, latent), networks.bc_policy(params, latent)
-
   def step(params, latent, action):
     reward = module.reward(networks.discriminate(params, latent, action))
     return reward, networks.dynamics(params, latent, action)
@@ -89,7 +86,7 @@ def make_model(config: config_lib.Config, networks: Networks) -> Model:
       networks.value_logits(params, latent), config.networks.value_limit
     )
 
-  return Model(policies=policies, step=step, value=value, discount=config.discount)
+  return Model(networks.policy, networks.bc_policy, step, value, config.discount)
 
 
 def make_optimiser(config: config_lib.OptimiserConfig) -> optax.GradientTransformation:

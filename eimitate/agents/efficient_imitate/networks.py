@@ -5,6 +5,7 @@ import dataclasses
 from typing import NamedTuple
 
 import chex
+from flax import linen as nn
 import jax
 import jax.numpy as jnp
 
@@ -119,15 +120,15 @@ def make_networks(config: NetworksConfig, spec: types.EnvironmentSpec) -> Networ
   normalise = normaliser.make_normaliser(spec) if config.normalise_observations else plain
   action, latent = spec.action_size, config.latent
   inner = lambda hidden, output: mlp.MLP(hidden, output, config.activation)
-  head = lambda hidden, output, build=mlp.MLP: build(
-    hidden, output, config.head_activation, config.zero_last_layers
-  )
   found = 'frames' if spec.frame else 'vectors'
   fits = bool(spec.frame) == bool(config.encoder)
   expected = 'channels for frames, () for vectors'
   errors.check(fits, 'config.networks.encoder', f'{config.encoder} for {found}', expected)
   encoder = convolutions.Encoder(config.encoder, latent)
   represent = encoder if spec.frame else inner(config.representation, latent)
+
+  def head(hidden, output, build: Callable[..., nn.Module] = mlp.MLP):
+    return build(hidden, output, config.head_activation, config.zero_last_layers)
 
   def outer(hidden, normalise_output=False, axis_name=None):
     sizes = (hidden, config.projection, config.projector_activation)
