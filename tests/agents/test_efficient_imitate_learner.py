@@ -126,7 +126,8 @@ def test_value_target_by_hand(target_discriminator):
   rewarding = target if target_discriminator else params
   seen = networks.represent(rewarding, agent.observations[0, :-1])
   logit = networks.discriminate(rewarding, seen, agent.actions[0])
-  expected = np.log1p(np.exp(logit)) + 0.99 * np.asarray(output.value)[1:] * agent.discounts[0]
+  value = np.asarray(output.value)[1:]
+  expected = np.log1p(np.exp(logit)) + config.discount * value * agent.discounts[0]
   np.testing.assert_allclose(made.value[0], expected, rtol=1e-4)
   np.testing.assert_allclose(made.weights[0], output.weights[:-1], rtol=1e-5)
 
@@ -136,7 +137,7 @@ def test_recorded_rewards_are_what_targets_and_searches_are_made_of():
   networks, search, _, target, agent, made = _targets(config)
   latents = networks.represent(target, agent.observations[0])
   output = search(target, jax.random.key(2), latents, noise=config.reanalyse_noise)
-  expected = agent.rewards[0] + 0.99 * np.asarray(output.value)[1:] * agent.discounts[0]
+  expected = agent.rewards[0] + config.discount * np.asarray(output.value)[1:] * agent.discounts[0]
   assert np.ptp(agent.rewards[0]) > 0
   np.testing.assert_allclose(made.value[0], expected, rtol=1e-4)
   reward, _ = learner_lib.make_model(config, networks).step(target, latents[0], agent.actions[0, 0])
@@ -151,7 +152,7 @@ def test_expert_value_target_by_hand():
   latents = networks.represent(target, expert.observations[0])
   value = learner_lib.make_model(config, networks).value(target, latents)
   logit = networks.discriminate(target, latents[:-1], expert.actions[0])
-  expected = np.log1p(np.exp(logit)) + 0.99 * np.asarray(value)[1:] * expert.discounts[0]
+  expected = np.log1p(np.exp(logit)) + config.discount * np.asarray(value)[1:] * expert.discounts[0]
   np.testing.assert_allclose(made.expert_value[0], expected, rtol=1e-4)
 
 
