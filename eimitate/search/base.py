@@ -29,9 +29,9 @@ class Config:
   value_scale: Gumbel's sharpness: weights are softmax((50 + most visits) value_scale Q), with Q
     rescaled to [0, 1].
   depth, num_sequences, num_elites, num_iterations: of the cross-entropy method.
-  bc_penalty: of the cross-entropy method, what it costs at each step to leave the
-    behaviour-cloning policy's plan, in rewards per mean squared difference of actions. Without
-    that policy's actions (alpha = 0) its plan plays no part either.
+  bc_penalty: of the cross-entropy method, and of Gumbel one ply ahead, what it costs at each step
+    to leave what the behaviour-cloning policy would do, in rewards per mean squared difference of
+    actions. Without that policy's actions (alpha = 0) this plays no part either.
   """
 
   kind: str = 'node_list'

@@ -1,4 +1,9 @@
-"""Gumbel MuZero (Danihelka et al., 2022) over the same sampled actions, for small budgets."""
+"""Gumbel MuZero (Danihelka et al., 2022) over the same sampled actions, for small budgets.
+
+Where it looks one ply ahead the improved policy pays for leaving what the behaviour-cloning policy
+would do, as the acting search does (`cem`). Without that the policy learns actions that nobody
+takes, whose errors no replay corrects, and the values of these actions with them.
+"""
 
 import functools
 
@@ -7,6 +12,7 @@ import jax.numpy as jnp
 import mctx
 
 from eimitate import types
+from eimitate.ops import squashed_normal
 from eimitate.search import actions as actions_lib
 from eimitate.search import base
 from eimitate.search import recurrent
@@ -20,7 +26,8 @@ def make_search(config: base.Config, model: base.Model) -> base.Search:
   """Builds the Gumbel search; see `base.Search`. The temperature plays no part in it.
 
   When every sampled action is considered once (simulations = K = m) there is nothing left for a
-  tree to decide, and all children are evaluated at once: same results, a fraction of the time.
+  tree to decide, and all children are evaluated at once: same results, a fraction of the time. Only
+  then has `bc_penalty` a part in it: a tree does not know it.
   """
   one_ply = config.num_simulations == config.num_actions <= config.max_considered_actions
   run = _one_ply if one_ply else _tree
@@ -62,8 +69,12 @@ def _tree(config, model, params, rng_key, latent, actions, noise):
 
 def _one_ply(config, model, params, rng_key, latent, actions, noise):
   q = root_lib.evaluate_children(model, params, latent, actions)
-  lowest, highest = q.min(1, keepdims=True), q.max(1, keepdims=True)
-  rescaled = (q - lowest) / jnp.maximum(highest - lowest, 1e-8)
+  score = q
+  if config.bc_penalty and config.num_bc_actions:
+    mode = squashed_normal.mode(model.bc_policy(params, latent))
+    score -= config.bc_penalty * ((actions - mode[:, None]) ** 2).mean(-1)
+  lowest, highest = score.min(1, keepdims=True), score.max(1, keepdims=True)
+  rescaled = (score - lowest) / jnp.maximum(highest - lowest, 1e-8)
   logits = (_VISITS_INIT + 1) * config.value_scale * rescaled
   weights = jax.nn.softmax(logits)
   gumbel = jax.random.gumbel(rng_key, logits.shape) if noise else 0.0

@@ -4,6 +4,7 @@ import jax
 import numpy as np
 import pytest
 
+from eimitate.ops import squashed_normal
 from eimitate.search import base
 from eimitate.search import gumbel
 from eimitate.search import make_search
@@ -51,6 +52,32 @@ def test_weights_and_value_by_hand():
     np.testing.assert_allclose(output.weights[b], weights, rtol=1e-3)
     own = float(model.value(None, latent[b]))
     np.testing.assert_allclose(output.value[b], (own + sum(q)) / 17, rtol=1e-4)
+
+
+def test_leaving_what_cloning_would_do_costs_weight_and_not_value():
+  model, latent = models.make_model(0), models.latents(0, 4)
+  free, paying = (
+    make_search(dataclasses.replace(_CONFIG, bc_penalty=penalty), model)(
+      None, jax.random.key(0), latent, noise=False
+    )
+    for penalty in (0.0, 100.0)
+  )
+  np.testing.assert_array_equal(free.actions, paying.actions)
+  np.testing.assert_array_equal(free.value, paying.value)
+  # All that counts at this price.
+  mode = squashed_normal.mode(model.bc_policy(None, latent))
+  distances = ((paying.actions - mode[:, None]) ** 2).mean(-1)
+  np.testing.assert_array_equal(paying.selected, distances.argmin(1))
+  assert (free.selected != paying.selected).any()
+  # Without the BC policy's actions it is not asked.
+  alone = dataclasses.replace(_CONFIG, bc_fraction=0.0)
+  outputs = [
+    make_search(dataclasses.replace(alone, bc_penalty=penalty), model)(
+      None, jax.random.key(0), latent, noise=False
+    )
+    for penalty in (0.0, 100.0)
+  ]
+  np.testing.assert_array_equal(outputs[0].weights, outputs[1].weights)
 
 
 @pytest.mark.parametrize('considered, simulations', [(4, 8), (8, 16), (16, 16)])
