@@ -48,9 +48,11 @@ def test_value_calibration_by_hand(terminal):
     for t in range(length):
       if length - t <= t:  # The second half.
         continue
-      tail = 0.0 if terminal else 0.99 ** (length - t) * values[-1]
+      tail = 0.0 if terminal else config.discount ** (length - t) * values[-1]
       predicted.append(values[t])
-      realised.append(sum(0.99 ** (k - t) * float(reward[k]) for k in range(t, length)) + tail)
+      realised.append(
+        sum(config.discount ** (k - t) * float(reward[k]) for k in range(t, length)) + tail
+      )
       rewards.append(float(reward[t]))
   assert len(predicted) == 3 + 4
   expected = {
