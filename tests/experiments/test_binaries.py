@@ -31,7 +31,10 @@ _SMALL = [
   '--config.search.num_simulations=4',
   '--config.search.num_actions=4',
   '--config.search.max_considered_actions=4',
+  '--config.search.num_sequences=16',
+  '--config.search.num_elites=4',
   '--config.networks.dynamics=(32, 32)',
+  '--config.networks.policy=(32,)',
 ]
 
 
