@@ -69,9 +69,13 @@ def search_flops(config: Any, spec: types.EnvironmentSpec) -> float:
   if search.kind == 'cem':
     edge = sizes['discriminate'] + sizes['dynamics']
     rolled = search.num_sequences * (search.depth * edge + sizes['value'])
-    proposed = search.num_sequences // 4 * search.depth * (edge + policies)
+    # Each is proposed by one of the policies.
+    proposals = search.num_sequences // 4
+    num_bc = round(search.bc_fraction * proposals)
+    asked = (proposals - num_bc) * sizes['policy'] + num_bc * sizes['bc_policy']
+    proposed = search.depth * (proposals * edge + asked)
     per_root = sizes['represent'] + search.num_iterations * rolled + proposed
-    if search.bc_penalty and search.bc_fraction:
+    if search.bc_penalty and num_bc:
       per_root += search.depth * (sizes['dynamics'] + sizes['bc_policy'])
   elif not one_ply:
     per_root += search.num_simulations * (child + policies)

@@ -118,10 +118,10 @@ def test_floor_by_hand():
   expected = 2 * 6 * (24 * 5 + 4 * policy + 2 * (edge + value) + value)
   spec = types.EnvironmentSpec(24, 6)
   assert floors.search_flops(config, spec) == expected
-  # 8 sequences of 3 steps, twice, 2 of them proposed by both policies; the BC policy's one plan.
-  sequences = {'search.kind': 'cem', 'search.depth': 3, 'search.num_sequences': 8}
+  # 16 sequences of 3 steps, twice; 3 proposed by the policy, 1 by the BC policy, and its plan.
+  sequences = {'search.kind': 'cem', 'search.depth': 3, 'search.num_sequences': 16}
   cem = configuration.override(config, sequences | {'search.num_iterations': 2})
-  rolled = 2 * 8 * (3 * edge + value) + 2 * 3 * (edge + 4 * policy)
+  rolled = 2 * 16 * (3 * edge + value) + 3 * (4 * edge + 3 * policy + 3 * policy)
   plan = 3 * (11 * 7 + 7 * 5 + 3 * policy)
   assert floors.search_flops(cem, spec) == 2 * 6 * (24 * 5 + rolled + plan)
 
