@@ -9,13 +9,15 @@ from eimitate.search import base
 LATENT, ACTION = 6, 2
 
 
-def make_model(seed: int, scale: float = 1.0, discount: float = 0.9) -> base.Model:
+def make_model(
+  seed: int, scale: float = 1.0, discount: float = 0.9, action_size: int = ACTION
+) -> base.Model:
   """A random nonlinear model; rewards and values are multiplied by `scale`."""
   keys = jax.random.split(jax.random.key(seed), 6)
   weight = lambda key, rows, columns: jax.random.normal(key, (rows, columns)) / rows**0.5
-  to_policy, to_bc = weight(keys[0], LATENT, 2 * ACTION), weight(keys[1], LATENT, 2 * ACTION)
-  to_reward = weight(keys[2], LATENT + ACTION, 1)
-  to_latent = 2 * weight(keys[3], LATENT + ACTION, LATENT)
+  to_policy, to_bc = (weight(key, LATENT, 2 * action_size) for key in keys[:2])
+  to_reward = weight(keys[2], LATENT + action_size, 1)
+  to_latent = 2 * weight(keys[3], LATENT + action_size, LATENT)
   to_value = weight(keys[4], LATENT, 1)
 
   policy_from = lambda weights: (

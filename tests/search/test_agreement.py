@@ -9,7 +9,7 @@ from eimitate.search import base
 from eimitate.search import make_search
 from tests.search import models
 
-_ROOTS, _REPEATS = 8, 2048
+_ROOTS, _REPEATS = 8, 1024
 
 
 def _statistics(kind, model, num_simulations, num_actions, seed):
@@ -35,11 +35,12 @@ def _agree(a, b):
 
 
 @pytest.mark.parametrize(
-  'num_simulations, num_actions, scale', [(16, 4, 1.0), (20, 16, 100.0), (24, 8, 0.01)]
+  'num_simulations, num_actions, scale, action_size',
+  [(16, 4, 1.0, 1), (20, 16, 100.0, 2), (24, 8, 0.01, 6)],
 )
-def test_node_list_agrees_with_mctx(num_simulations, num_actions, scale):
+def test_node_list_agrees_with_mctx(num_simulations, num_actions, scale, action_size):
   # Positive values, so that a share of their mean means something.
-  model = models.make_model(num_actions, scale)
+  model = models.make_model(num_actions, scale, action_size=action_size)
   model = model._replace(value=lambda params, latent: scale * (3 + jnp.tanh(latent.sum(-1))))
   mctx = _statistics('mctx', model, num_simulations, num_actions, 0)
   node_list = _statistics('node_list', model, num_simulations, num_actions, 1)
