@@ -1,6 +1,7 @@
 """Loading an agent from a checkpoint alone, rolling it out, and summing up."""
 
 from collections.abc import Callable, Sequence
+import itertools
 import os
 from typing import Any, NamedTuple
 
@@ -129,7 +130,7 @@ def rollout(
   if isinstance(environments, environments_lib.OnDevice):
     trajectories, failed = acting_on_device.rollout(policy, params, environments, _SEED)
     return acting.Collected(trajectories, {'not_finite': failed} if failed else {})
-  calls = iter(range(1 << 30))
+  calls = itertools.count()
 
   def act(observations):
     return np.asarray(policy(params, jax.random.key(next(calls)), observations))

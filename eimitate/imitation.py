@@ -1,6 +1,7 @@
 """One-shot imitation: demonstrations never seen before, followed once, beside simple baselines."""
 
 from collections.abc import Callable, Sequence
+import itertools
 import os
 from typing import Any
 
@@ -169,7 +170,7 @@ def _on_host(loaded, first) -> _Follow:
       made.append(environments.make_environment(description['task'], repeat, '', frame_size))
     evaluators = tracking.make_evaluators(made[: len(episodes)], parts, cutoff, episodes)
     if actions is None:
-      calls = iter(range(1 << 30))  # As an evaluation during training draws its keys.
+      calls = itertools.count()  # As an evaluation during training draws its keys.
       key = lambda: jax.random.key(next(calls))
       act = lambda seen: np.asarray(loaded.policy(loaded.params, key(), seen))
     else:

@@ -13,7 +13,7 @@ from eimitate import runs
 from eimitate import tracking
 from eimitate import types
 from eimitate.demonstrations import dataset as dataset_lib
-from eimitate.environments import tracking as following
+from eimitate.environments import tracking as wrappers
 from eimitate.replay import episodes
 
 
@@ -130,9 +130,7 @@ def _begun_within(run: runs.Run, environments, repeat: int) -> list:
   dataset_lib.check_matches(dataset, run.task, repeat, spec, needs_actions=False)
   tracking.check(dataset, first, curricula={'task_curriculum': steps})
   begins = [
-    following.Demonstrated(
-      episode.states, episode.model_fields, episode.trajectory.observations, {}
-    )
+    wrappers.Demonstrated(episode.states, episode.model_fields, episode.trajectory.observations, {})
     for episode in dataset.episodes
   ]
   return tracking.begin_within(environments, begins, steps)
@@ -154,7 +152,7 @@ def _load_tracking(run: runs.Run, repeat: int) -> Inputs:
   )
   first = _check_restorable(config, make())
   dataset, unseen, evaluated = _load_to_follow(run, first)
-  demonstrated = [following.demonstrated(first, episode) for episode in dataset.episodes]
+  demonstrated = [wrappers.demonstrated(first, episode) for episode in dataset.episodes]
   parts = tracking.make_parts(config.tracking, demonstrated)
   environments = tracking.make_actors(
     make, parts, config.tracking, demonstrated, config.actors.num, which
@@ -162,7 +160,7 @@ def _load_tracking(run: runs.Run, repeat: int) -> Inputs:
   followed = [*unseen, *evaluated]
   made = [make() for _ in followed]
   evaluators = tracking.make_evaluators(made, parts, config.tracking.cutoff, followed, which)
-  evaluators += [following.Perform(make()) for _ in range(_performances(run))]
+  evaluators += [wrappers.Perform(make()) for _ in range(_performances(run))]
   return _of_tracking(run, first, dataset, parts, environments, evaluators, (evaluated, unseen))
 
 
@@ -173,7 +171,7 @@ def _load_tracking_on_device(run: runs.Run, repeat: int) -> Inputs:
     run.task, repeat, config.actors.num, config.environment, config.frame_size
   )
   dataset, unseen, evaluated = _load_to_follow(run, batch)
-  demonstrated = [following.demonstrated(batch, episode) for episode in dataset.episodes]
+  demonstrated = [wrappers.demonstrated(batch, episode) for episode in dataset.episodes]
   parts = tracking.make_parts(config.tracking, demonstrated)
   environments = tracking.make_actors_on_device(
     batch, parts, config.tracking, dataset.episodes, which
@@ -190,7 +188,7 @@ def _which_rewards(run):
   performs, expected = run.config.tracking.task_actors, '0: the agent does not learn the task'
   learns = 'task' in run.agent_config.rewards
   errors.check(learns or not performs, 'config.tracking.task_actors', performs, expected)
-  return tuple(following.REWARDS.index(name) for name in run.agent_config.rewards)
+  return tuple(wrappers.REWARDS.index(name) for name in run.agent_config.rewards)
 
 
 def _samples_demonstrations(run):

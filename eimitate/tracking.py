@@ -11,7 +11,7 @@ from eimitate import runs
 from eimitate import types
 from eimitate.demonstrations.dataset import Dataset
 from eimitate.environments import OnDevice
-from eimitate.environments import tracking as environments
+from eimitate.environments import tracking as wrappers
 from eimitate.environments import tracking_on_device as on_device
 from eimitate.rewards import tracking as rewards
 
@@ -54,14 +54,14 @@ def divide(dataset: Dataset, count: int, config: runs.TrackingConfig) -> tuple[D
 
 
 def make_parts(
-  config: runs.TrackingConfig, demonstrations: Sequence[environments.Demonstrated]
+  config: runs.TrackingConfig, demonstrations: Sequence[wrappers.Demonstrated]
 ) -> dict[str, rewards.Part]:
   """The parts that the reward compares, with sigmas from the demonstrations.
 
   Raises:
     InputError: if the configuration names a part that is not observed, or leaves no weight.
   """
-  known = [*environments.compared(demonstrations[0])]
+  known = [*wrappers.compared(demonstrations[0])]
   weights = _parse('parts', config.parts) or dict.fromkeys(known, 1.0)
   farthest = _parse('farthest', config.farthest)
   for field, named in (('parts', weights), ('farthest', farthest)):
@@ -71,7 +71,7 @@ def make_parts(
   errors.check(
     any(weights.values()), 'config.tracking.parts', repr(config.parts), 'a weight above 0'
   )
-  scales = rewards.scales(config.width, map(environments.compared, demonstrations))
+  scales = rewards.scales(config.width, map(wrappers.compared, demonstrations))
   part = lambda name: rewards.Part(
     weights.get(name, 0.0), scales[name], farthest.get(name, float('inf'))
   )
@@ -166,7 +166,7 @@ def make_actors(
   make: Callable[[], Any],
   parts: Mapping[str, rewards.Part],
   config: runs.TrackingConfig,
-  demonstrations: Sequence[environments.Demonstrated],
+  demonstrations: Sequence[wrappers.Demonstrated],
   count: int,
   which: Sequence[int],
 ) -> list:
@@ -180,21 +180,21 @@ def make_actors(
     count: of actors in all.
     which: of the rewards a step has.
   """
-  rules = environments.Rules(parts, config.cutoff, config.curriculum)
+  rules = wrappers.Rules(parts, config.cutoff, config.curriculum)
   following = [make() for _ in range(count - config.task_actors)]
   performing = [make() for _ in range(config.task_actors)]
   if config.task_curriculum:
     performing = begin_within(performing, demonstrations, config.task_curriculum)
-  return [environments.Follow(each, demonstrations, rules, which) for each in following] + [
-    environments.Perform(each) for each in performing
+  return [wrappers.Follow(each, demonstrations, rules, which) for each in following] + [
+    wrappers.Perform(each) for each in performing
   ]
 
 
 def begin_within(
-  made: Sequence[Any], demonstrations: Sequence[environments.Demonstrated], steps: int
-) -> list[environments.Begin]:
+  made: Sequence[Any], demonstrations: Sequence[wrappers.Demonstrated], steps: int
+) -> list[wrappers.Begin]:
   """The environments, with episodes begun within so many first steps of a demonstration."""
-  return [environments.Begin(environment, demonstrations, steps) for environment in made]
+  return [wrappers.Begin(environment, demonstrations, steps) for environment in made]
 
 
 def make_evaluators(
@@ -202,8 +202,8 @@ def make_evaluators(
   parts: Mapping[str, rewards.Part],
   cutoff: float,
   episodes: Sequence[types.Demonstration],
-  which: Sequence[int] = (environments.TASK, environments.TRACKING),
-) -> list[environments.Follow]:
+  which: Sequence[int] = (wrappers.TASK, wrappers.TRACKING),
+) -> list[wrappers.Follow]:
   """Demonstrations that are each followed from beginning to end, whatever is lost.
 
   Args:
@@ -212,11 +212,9 @@ def make_evaluators(
     episodes: the demonstrations, with features observed or frames drawn.
     which: of the rewards a step has.
   """
-  rules = environments.Rules(parts, cutoff, ends_when_lost=False)
+  rules = wrappers.Rules(parts, cutoff, ends_when_lost=False)
   return [
-    environments.Follow(
-      environment, [environments.demonstrated(environment, episode)], rules, which
-    )
+    wrappers.Follow(environment, [wrappers.demonstrated(environment, episode)], rules, which)
     for environment, episode in zip(made, episodes, strict=True)
   ]
 
@@ -237,7 +235,7 @@ def make_actors_on_device(
   return on_device.Follow(
     batch,
     on_device.show(batch, episodes, starts),
-    environments.Rules(parts, config.cutoff, config.curriculum),
+    wrappers.Rules(parts, config.cutoff, config.curriculum),
     which,
     config.task_actors,
     config.task_curriculum,
@@ -249,14 +247,14 @@ def make_evaluators_on_device(
   parts: Mapping[str, rewards.Part],
   cutoff: float,
   episodes: Sequence[types.Demonstration],
-  which: Sequence[int] = (environments.TASK, environments.TRACKING),
+  which: Sequence[int] = (wrappers.TASK, wrappers.TRACKING),
   performances: int = 0,
 ) -> on_device.Follow:
   """As `make_evaluators`, and then so many that perform the task."""
   return on_device.Follow(
     batch.of(len(episodes) + performances),
     on_device.show(batch, episodes, 1),
-    environments.Rules(parts, cutoff, ends_when_lost=False),
+    wrappers.Rules(parts, cutoff, ends_when_lost=False),
     which,
     performances,
     in_turn=True,

@@ -7,6 +7,7 @@ python -m experiments.evaluate --checkpoint=DIR --demonstrations=UNSEEN.npz --ep
 from collections.abc import Mapping, Sequence
 import json
 import pathlib
+import sys
 from typing import Any
 
 from absl import flags
@@ -48,9 +49,10 @@ _ROWS = {'return': 1, 'fraction_of_expert': 3}
 def main() -> None:
   paths = _CHECKPOINT.value
   errors.check(bool(paths), '--checkpoint', 'none', 'at least one')
-  for flag in (_JSON, _VIDEO):
-    folder = pathlib.Path(flag.value).absolute().parent
-    errors.check(folder.is_dir(), f'--{flag.name}', f'no directory {folder}', 'one that exists')
+  folder = pathlib.Path(_JSON.value).absolute().parent
+  errors.check(folder.is_dir(), '--json', f'no directory {folder}', 'one that exists')
+  alone = not (_DEMONSTRATIONS.value and _ALSO_IN.value)
+  errors.check(alone, '--also_in', _ALSO_IN.value, 'none with --demonstrations')
   if _VIDEO.value:
     video.prepare(_VIDEO.value)
   runs = {path: evaluation.load(path, _TASK.value, _BEST.value) for path in paths}
@@ -96,6 +98,7 @@ def _evaluate(runs):
     results.append(result)
   table = evaluation.table([result['returns'] for result in results], shared['expert_return'])
   _print_table(shared, results, table)
+  say_lengths(results)
   return {**shared, **summarise(results, table), 'runs': results}
 
 
@@ -113,6 +116,14 @@ def summarise(results: Sequence[Mapping[str, Any]], table: Mapping[str, Any]) ->
     **{name: min(result[name] for result in results) for name in logs.COUNTERS},
     'table': {name: table.get(name) for name in _ROWS},
   }
+
+
+def say_lengths(results: Sequence[Mapping[str, Any]]) -> None:
+  """Says so on stderr where runs of several lengths are taken together."""
+  lengths = [result['agent_steps'] for result in results]
+  if len(set(lengths)) > 1:
+    numbers = ', '.join(map(str, lengths))
+    print(f'note: checkpoints after {numbers} agent steps are taken together', file=sys.stderr)
 
 
 def _imitate(runs):

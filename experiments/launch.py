@@ -17,7 +17,12 @@ from experiments import command_line
 from experiments import stopping
 from experiments.figures import curves
 
-TASK = flags.DEFINE_string('task', 'cartpole/swingup', 'domain/task of the dm_control suite.')
+TASK = flags.DEFINE_string(
+  'task',
+  'cartpole/swingup',
+  "domain/task of dm_control's suite, jaco/stack, playground/NAME, brax/NAME, or a name for your"
+  ' own --config.environment.',
+)
 PRESET = flags.DEFINE_string('preset', 'state', 'What is observed: state or image.')
 _SEED = flags.DEFINE_integer(
   'seed', 0, 'Of everything random.', lower_bound=0, upper_bound=runs.LARGEST_SEED
@@ -52,6 +57,7 @@ def launch(agent: str, config: Any, name: str, presets: tuple[str, ...] = ('stat
   base = _WORKDIR.value or f'runs/{TASK.value.replace("/", "_")}_{name}'
   seeds = _parse_seeds(_SEEDS.value)
   if seeds:
+    errors.check(not _SEED.present, '--seed', _SEED.value, 'none with --seeds')
     workdirs = {seed: f'{base}/seed_{seed}' for seed in seeds}
   else:
     workdirs = {_SEED.value: _WORKDIR.value or f'{base}_{_SEED.value}'}

@@ -71,6 +71,8 @@ def main() -> None:
   errors.check(_OUTPUT.value.endswith('.npz'), '--output', repr(_OUTPUT.value), 'a name.npz')
   folder = pathlib.Path(_OUTPUT.value).absolute().parent
   errors.check(folder.is_dir(), '--output', f'no directory {folder}', 'one that exists')
+  given = bool(_CHECKPOINT.value or _DEMONSTRATOR.value)
+  errors.check(given, '--checkpoint', 'none', 'one, or a --demonstrator')
   source = _scripted() if _DEMONSTRATOR.value else _trained()
   environment = _make_environment(source)
   with _attempts(source, environment) as attempts:

@@ -9,6 +9,7 @@ from experiments import command_line
 from experiments import launch
 from experiments.configs import efficient_imitate
 
+flags.adopt_module_key_flags(launch)  # --help lists them, too.
 _VARIANT = flags.DEFINE_string('variant', 'tuned', 'Settings: tuned, paper or released.')
 _CONFIG = command_line.define_config(efficient_imitate.make_config())
 

@@ -14,6 +14,7 @@ from experiments import command_line
 from experiments import launch
 from experiments.configs import d4pg
 
+flags.adopt_module_key_flags(launch)  # --help lists them, too.
 _TARGET = flags.DEFINE_float(
   'target_return',
   None,

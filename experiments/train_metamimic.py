@@ -4,10 +4,13 @@ python -m experiments.train_metamimic --task=ball_in_cup/catch --seed=0 \\
   --config.demonstrations=FILE.npz
 """
 
+from absl import flags
+
 from experiments import command_line
 from experiments import launch
 from experiments.configs import metamimic
 
+flags.adopt_module_key_flags(launch)  # --help lists them, too.
 _CONFIG = command_line.define_config(metamimic.make_config())
 
 

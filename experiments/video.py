@@ -1,7 +1,7 @@
-"""Videos of an agent's episodes beside a demonstration; needs `pip install imageio-ffmpeg`.
+"""Videos of an agent's episodes beside a demonstration.
 
-That is imageio-ffmpeg, which brings an ffmpeg of its own. It is run directly: imageio would fork
-this process, which has an OpenGL context and jax's threads by then.
+They need `pip install imageio-ffmpeg`, which brings an ffmpeg of its own. It is run directly:
+imageio would fork this process, which has an OpenGL context and jax's threads by then.
 """
 
 from collections.abc import Mapping, Sequence
@@ -27,9 +27,12 @@ def prepare(path: str) -> None:
   """Checks that a video can be made; call it before anything imports MuJoCo.
 
   Raises:
-    InputError: if `path` is no .mp4, a package is missing, or nothing can be drawn.
+    InputError: if `path` is no .mp4 in a folder that exists, a package is missing, or nothing can
+      be drawn.
   """
   errors.check(path.endswith('.mp4'), '--video', repr(path), 'a name.mp4')
+  folder = pathlib.Path(path).absolute().parent
+  errors.check(folder.is_dir(), '--video', f'no directory {folder}', 'one that exists')
   found = importlib.util.find_spec('imageio_ffmpeg') is not None
   errors.check(found, '--video', 'no imageio-ffmpeg', '`pip install imageio-ffmpeg`')
   gl.prepare()

@@ -35,7 +35,6 @@ _BLOCKS_AREA, _BLOCKS_APART = 0.1, 0.08
 _HAND_LOW, _HAND_HIGH = (-0.1, -0.1, 0.15), (0.1, 0.1, 0.3)
 _COLOURS = {'target': (0.9, 0.1, 0.1, 1), 'base': (0.1, 0.2, 0.9, 1)}
 _CAMERA = 'front'
-_FINGERS = ('finger_1', 'finger_2', 'finger_3')
 
 
 class Stack(composer.Task):

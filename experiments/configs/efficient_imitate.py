@@ -3,6 +3,7 @@
 import dataclasses
 
 from eimitate import configuration
+from eimitate import environments
 from eimitate import errors
 from eimitate import runs
 from eimitate.agents import efficient_imitate
@@ -30,7 +31,7 @@ def make_config(variant: str = 'tuned', task: str = '', preset: str = 'state') -
   """
   errors.check(variant in _VARIANTS, '--variant', repr(variant), ' or '.join(_VARIANTS))
   errors.check(preset in PRESETS, '--preset', repr(preset), ' or '.join(PRESETS))
-  frames = preset == 'image'
+  frames, task = preset == 'image', environments.counterpart(task)
   agent = _VARIANTS[variant](frames)
   if task.startswith('humanoid/') and variant != 'tuned':
     # Appendix A.1.1 and Table 1; the released heads are linear on every task.

@@ -32,7 +32,7 @@ from experiments import video
 TRAINED = pathlib.Path(experiments.__file__).parents[1] / 'runs' / 'cartpole_swingup_tuned_0'
 CHECKPOINT = os.environ.get('NOTEBOOK_CHECKPOINT', TRAINED)
 EPISODES = int(os.environ.get('NOTEBOOK_EPISODES', 5))
-VIDEO = os.environ.get('NOTEBOOK_VIDEO', 'runs/shown.mp4')
+VIDEO = os.environ.get('NOTEBOOK_VIDEO', f'{CHECKPOINT}/shown.mp4')
 
 # Before anything imports MuJoCo, which decides on import whether it can draw.
 video.prepare(VIDEO)

@@ -47,6 +47,9 @@ def _workdir(tmp_path_factory):
   result = subprocess.run(command, capture_output=True, text=True, check=False)
   assert result.returncode == 0, result.stderr
   assert 'of the expert' in result.stdout
+  bar = result.stderr.splitlines()[-1].split('\r')[-1]  # tqdm's.
+  for shown in ('250/250', 'return=', 'of_expert=', 'env_steps=2000', 'updates/s='):
+    assert shown in bar, bar
   return workdir
 
 
@@ -93,6 +96,13 @@ def test_evaluate(workdir, tmp_path):
   for name, value in table['return'].items():
     assert table['fraction_of_expert'][name] == pytest.approx(value / expert)
     assert name in result.stdout
+
+
+def test_checkpoints_after_other_numbers_of_steps_are_said(capsys):
+  evaluate.say_lengths([{'agent_steps': 250}, {'agent_steps': 250}])
+  assert not capsys.readouterr().err
+  evaluate.say_lengths([{'agent_steps': 250}, {'agent_steps': 125}])
+  assert 'note: checkpoints after 250, 125 agent steps' in capsys.readouterr().err
 
 
 def test_the_results_have_the_same_fields_whatever_the_expert_is_worth():
@@ -268,6 +278,11 @@ def test_plot_says_what_it_skips(workdir, tmp_path):
     ('train_behavioural_cloning', ['--preset=image'], "--preset: found 'image', expected state"),
     ('train_efficient_imitate', ['--seed=-1'], 'seed'),
     ('train_efficient_imitate', ['--seeds=1,1'], '--seeds: found 1,1, expected different numbers'),
+    (
+      'train_behavioural_cloning',
+      ['--seed=1', '--seeds=2'],
+      '--seed: found 1, expected none with --seeds',
+    ),
     ('train_efficient_imitate', ['cartpole/swingup'], 'command line: found cartpole/swingup'),
     ('train_expert', ['--task=cartpole/swngup'], "task: found 'cartpole/swngup'"),
     ('train_expert', ['--config.n_step=0'], 'config.n_step: found 0'),
@@ -276,6 +291,7 @@ def test_plot_says_what_it_skips(workdir, tmp_path):
       ['--config.num_demonstrations=0'],
       'config.num_demonstrations: found 0, expected 1 to 20 episodes',
     ),
+    ('record_demonstrations', ['--output=x.npz'], '--checkpoint: found none, expected one, or'),
     ('record_demonstrations', ['--output=x'], "--output: found 'x', expected a name.npz"),
     ('evaluate', ['--checkpoint=/nonexistent'], 'checkpoint: found no checkpoint in /nonexistent'),
     ('evaluate', [], '--checkpoint: found none, expected at least one'),

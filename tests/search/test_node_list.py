@@ -10,12 +10,17 @@ from tests.search import numpy_tree
 
 
 @pytest.mark.parametrize(
-  'simulations, num_actions, scale, seed',
-  [(20, 8, 1e-3, 1), (50, 16, 1.0, 3), (70, 4, 100.0, 6), (1, 4, 1.0, 5)],
+  'simulations, num_actions, scale, seed, count_root',
+  [
+    (20, 8, 1e-3, 1, True),
+    (50, 16, 1.0, 3, True),
+    (70, 4, 100.0, 6, False),
+    (1, 4, 1.0, 5, True),
+  ],
 )
-def test_agrees_with_numpy_tree(simulations, num_actions, scale, seed):
+def test_agrees_with_numpy_tree(simulations, num_actions, scale, seed, count_root):
   config = base.Config(
-    kind='node_list', num_simulations=simulations, num_actions=num_actions, count_root=True
+    kind='node_list', num_simulations=simulations, num_actions=num_actions, count_root=count_root
   )
   model, batch, latent = models.make_model(seed, scale), 4, models.latents(seed, 4)
 

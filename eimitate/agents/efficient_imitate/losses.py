@@ -168,6 +168,7 @@ def weighted_terms(
   summed = {name: (loss * mask).sum(1).mean() for name, (_, loss, mask) in terms.items()}
   weighted = {name: terms[name][0] * value / horizon for name, value in summed.items()}
 
+  seen_mean = lambda x, mask: (x * mask).sum() / mask.sum()
   metrics = {f'loss/{name}': value / horizon for name, value in summed.items()}
   metrics |= {
     **reward_metrics,
@@ -176,10 +177,10 @@ def weighted_terms(
       squashed_normal.mode(squashed_normal.pooled(bc_members))[:, 0] - expert.actions[:, 0]
     ).mean(),
     'model/latent_norm': jnp.linalg.norm(latents[:, 0], axis=-1).mean(),
-    'model/unexplained_variance': (unexplained * seen).sum() / seen.sum(),
-    'value/target_mean': targets.value.mean(),
-    'value/target_expert': targets.expert_value.mean(),
-    'value/target_max': targets.value.max(),
+    'model/unexplained_variance': seen_mean(unexplained, seen),
+    'value/target_mean': seen_mean(targets.value, agent.action_mask),
+    'value/target_expert': seen_mean(targets.expert_value, expert.action_mask),
+    'value/target_max': jnp.where(agent.action_mask > 0, targets.value, -jnp.inf).max(),
   }
   return weighted, (metrics, statistics)
 
