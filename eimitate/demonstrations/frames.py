@@ -21,7 +21,7 @@ from eimitate.demonstrations import rendering
 from eimitate.demonstrations.dataset import Dataset
 
 # To be raised when `environments.rendering` draws otherwise than before.
-_DRAWING = 1
+_DRAWING = 2
 
 
 def with_frames(dataset: Dataset, size: int) -> Dataset:

@@ -1,7 +1,9 @@
 """Frames of a simulation, off-screen and fast: no shadows, reflections or multisampling.
 
-That is ten times faster than dm_control's own renderer on a CPU. A process uses one kind of
-renderer: closing one of these makes the other's later frames wrong, without an error.
+They are drawn twice as large and averaged: small movements then show, which edges drawn hard would
+hide, at a fraction of what multisampling costs. That is ten times faster than dm_control's own
+renderer on a CPU. A process uses one kind of renderer: closing one of these makes the other's later
+frames wrong, without an error.
 """
 
 import atexit
@@ -25,6 +27,7 @@ class Renderer:
       camera: the model's, by number.
     """
     model.vis.quality.offsamples = 0
+    height, width = 2 * height, 2 * width
     # The model's own buffer may be smaller than what is asked for.
     model.vis.global_.offheight = max(model.vis.global_.offheight, height)
     model.vis.global_.offwidth = max(model.vis.global_.offwidth, width)
@@ -43,7 +46,7 @@ class Renderer:
     if (self._model.hfield_data != self._ground).any():
       self._upload_ground()
     self._renderer.update_scene(data, camera=self._camera)
-    return self._renderer.render()
+    return _halved(self._renderer.render())
 
   def _upload_ground(self):
     """OpenGL has height fields of its own, as they were when the context was made."""
@@ -51,6 +54,12 @@ class Renderer:
     self._renderer._gl_context.make_current()  # pylint: disable=protected-access
     for number in range(self._model.nhfield):
       mujoco.mjr_uploadHField(self._model, self._renderer._mjr_context, number)  # pylint: disable=protected-access
+
+
+def _halved(drawn):
+  """Means of squares of four pixels, rounded."""
+  rows = drawn[::2].astype(np.uint16) + drawn[1::2]
+  return ((rows[:, ::2] + rows[:, 1::2] + 2) // 4).astype(np.uint8)
 
 
 def _close_all():

@@ -398,3 +398,14 @@ def test_encoder_and_observations_must_fit(spec, encoder, found):
   config = small('paper', **{'networks.encoder': encoder})
   with pytest.raises(ValueError, match=f'config.networks.encoder: found {found}'):
     _ei.make_agent(config, spec)
+
+
+def test_keypoints_represent_frames_alone():
+  overrides = {'networks.keypoints': True, 'networks.encoder': (4,)}
+  networks = _ei.make_networks(configuration.override(small_image(), overrides).networks, _FRAMES)
+  params = jax.eval_shape(networks.init, jax.random.key(0))
+  # Points of 4 channels in the newest frame and their movement since the one before.
+  assert params['representation']['Dense_0']['kernel'].shape == (16, 8)
+  config = small('paper', **{'networks.keypoints': True})
+  with pytest.raises(ValueError, match='config.networks.keypoints: found True for vectors'):
+    _ei.make_agent(config, _SPEC)

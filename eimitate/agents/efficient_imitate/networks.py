@@ -13,6 +13,7 @@ from eimitate import errors
 from eimitate import types
 from eimitate.networks import batch_norm
 from eimitate.networks import convolutions
+from eimitate.networks import keypoints
 from eimitate.networks import mlp
 from eimitate.networks import normaliser
 from eimitate.ops import squashed_normal
@@ -29,6 +30,7 @@ class NetworksConfig:
     the demonstrations do not say what to do they disagree.
   encoder: channels of the convolutions that represent frames; where it is empty vectors are
     observed, and `representation` represents them.
+  keypoints: frames are represented by positions in them, see `keypoints.KeypointEncoder`.
   dynamics_activation: of the dynamics' output, `identity` or `relu`.
   residual_dynamics: the dynamics network predicts the latent's change.
   projection: size of the projector's output.
@@ -51,6 +53,7 @@ class NetworksConfig:
   bc_members: int = 1
   residual_dynamics: bool = False
   encoder: tuple[int, ...] = ()
+  keypoints: bool = False
   dynamics_activation: str = 'identity'
   projection: int = 128
   projector: tuple[int, ...] = (512,)
@@ -124,8 +127,14 @@ def make_networks(config: NetworksConfig, spec: types.EnvironmentSpec) -> Networ
   fits = bool(spec.frame) == bool(config.encoder)
   expected = 'channels for frames, () for vectors'
   errors.check(fits, 'config.networks.encoder', f'{config.encoder} for {found}', expected)
-  encoder = convolutions.Encoder(config.encoder, latent)
-  represent = encoder if spec.frame else inner(config.representation, latent)
+  fits = bool(spec.frame) or not config.keypoints
+  errors.check(fits, 'config.networks.keypoints', f'{config.keypoints} for {found}', 'False')
+  if config.keypoints:
+    represent = keypoints.KeypointEncoder(config.encoder, spec.stack, latent)
+  elif spec.frame:
+    represent = convolutions.Encoder(config.encoder, latent)
+  else:
+    represent = inner(config.representation, latent)
 
   def head(hidden, output, build: Callable[..., nn.Module] = mlp.MLP):
     return build(hidden, output, config.head_activation, config.zero_last_layers)

@@ -1,0 +1,73 @@
+"""An encoder of frames whose features are positions: what moves, moves linearly in them."""
+
+from collections.abc import Sequence
+
+from flax import linen as nn
+import jax
+import jax.numpy as jnp
+
+from eimitate.networks import convolutions
+from eimitate.networks import initialisers
+
+
+class KeypointEncoder(nn.Module):
+  """Points in the newest frame, how far each has moved since the older ones, and a dense layer.
+
+  Every channel of the last convolution is a point: the mean position under a softmax of that
+  channel, normalised, over the frame (the spatial softmax of Levine et al., 2016). All frames of a
+  stack are looked at alike.
+
+  channels: of each convolution, with ReLU between them; the first has stride 3.
+  stack: frames in an observation, the newest last.
+  output: size of the output.
+  first_kernel, kernel: sizes of the first convolution's kernel and of the others', odd.
+  """
+
+  channels: Sequence[int]
+  stack: int
+  output: int
+  first_kernel: int = 5
+  kernel: int = 3
+
+  @nn.compact
+  def __call__(self, frames: jax.Array) -> jax.Array:
+    """Maps frames `[..., H, W, stack x C]`, floating point, to `[..., output]`."""
+    *leading, height, width, depth = frames.shape
+    x = frames.reshape((-1, height, width, self.stack, depth // self.stack))
+    x = jnp.moveaxis(x, 3, 1).reshape((-1, height, width, depth // self.stack))
+    for i, channels in enumerate(self.channels):
+      size = self.kernel if i else self.first_kernel
+      x = nn.Conv(
+        channels,
+        (size, size),
+        strides=1 if i else 3,
+        padding=size // 2,
+        conv_general_dilated=convolutions.convolve,
+        kernel_init=initialisers.torch_kernel,
+        bias_init=initialisers.torch_bias(size**2 * x.shape[-1]),
+      )(nn.relu(x) if i else x)
+    points = mean_positions(x).reshape((-1, self.stack, 2 * x.shape[-1]))
+    newest, moved = points[:, -1:], points[:, -1:] - points[:, :-1]
+    features = jnp.concatenate([newest, moved], 1).reshape((*leading, -1))
+    dense = nn.Dense(
+      self.output,
+      kernel_init=initialisers.torch_kernel,
+      bias_init=initialisers.torch_bias(features.shape[-1]),
+    )
+    return dense(features)
+
+
+def mean_positions(maps: jax.Array) -> jax.Array:
+  """Mean rows, then mean columns, `[N, 2 C]`, of every map of `[N, H, W, C]`, in its pixels.
+
+  The mean is under a softmax of the map, which is taken from its mean and divided by its standard
+  deviation first. The middle is 0.
+  """
+  height, width = maps.shape[1:3]
+  centred = maps - maps.mean((1, 2), keepdims=True)
+  deviation = jnp.sqrt((centred**2).mean((1, 2), keepdims=True) + 1e-6)
+  weights = jax.nn.softmax(centred / deviation, (1, 2))
+  from_middle = lambda size: jnp.arange(size) - (size - 1) / 2
+  rows = jnp.einsum('nhwc,h->nc', weights, from_middle(height))
+  columns = jnp.einsum('nhwc,w->nc', weights, from_middle(width))
+  return jnp.concatenate([rows, columns], -1)
