@@ -41,19 +41,22 @@ def make_config(variant: str = 'tuned', task: str = '', preset: str = 'state') -
     agent = configuration.override(agent, {'search.num_actions': 8, 'search.bc_fraction': 0.5})
   if task.startswith('walker/') and variant == 'released' and frames:
     agent = configuration.override(agent, {'loss.bc': 0.1})
-  return configuration.override(Config(**_fields(agent)), _run_settings(task) if frames else {})
+  settings = _run_settings(variant, task) if frames else {}
+  return configuration.override(Config(**_fields(agent)), settings)
 
 
-def _run_settings(task):
-  """Of a run from frames: 48 x 48 pixels, twenty demonstrations, four actors."""
-  return {
+def _run_settings(variant, task):
+  """Of a run from frames: 48 x 48 pixels, twenty demonstrations."""
+  settings = {
     'frame_size': 48,
     'num_demonstrations': 20,
-    'actors.num': 4,
-    # On two cores half a second each: a run that is told to stop saves after a call.
+    # On two cores up to half a second each: a run that is told to stop saves after a call.
     'updates_per_call': 10,
-    'updates_per_agent_step': 1.0 if task.startswith('walker/') else 2.0,
   }
+  if variant == 'tuned':  # Else as from state.
+    return settings | {'stack': 3}
+  updates = 1.0 if task.startswith('walker/') else 2.0
+  return settings | {'actors.num': 4, 'updates_per_agent_step': updates}
 
 
 def _fields(config):

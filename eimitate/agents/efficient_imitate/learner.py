@@ -161,18 +161,11 @@ def make_targets(
 def augment(config: config_lib.Config, rng_key: chex.PRNGKey, frames: jax.Array) -> jax.Array:
   """Prepared frames `[M, T, H, W, C]`, moved and scaled at random (Table 2)."""
   shift_key, intensity_key = jax.random.split(rng_key)
-  steps, channels = frames.shape[1], frames.shape[-1]
-  if config.augment == 'windows':  # As if all of its steps were one image.
-    images = jnp.moveaxis(frames, 1, -2)
-    images = images.reshape(images.shape[:-2] + (steps * channels,))
-  else:
-    images = frames.reshape((-1,) + frames.shape[2:])
+  images = frames.reshape((-1,) + frames.shape[2:])
   if config.shift:
     images = augmentation.random_shift(shift_key, images, config.shift)
   if config.intensity:
     images = augmentation.random_intensity(intensity_key, images, config.intensity)
-  if config.augment == 'windows':
-    return jnp.moveaxis(images.reshape(images.shape[:-1] + (steps, channels)), -2, 1)
   return images.reshape(frames.shape)
 
 
