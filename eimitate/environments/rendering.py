@@ -1,9 +1,8 @@
 """Frames of a simulation, off-screen and fast: no shadows, reflections or multisampling.
 
 They are drawn twice as large and averaged: small movements then show, which edges drawn hard would
-hide, at a fraction of what multisampling costs. That is 2.4 times as fast as dm_control's own
-renderer where that is fast, and more where it is slow. A process uses one kind of renderer: closing
-one of these makes the other's later frames wrong, without an error.
+hide, at less than multisampling costs. A process uses one kind of renderer: closing one of these
+makes the other's later frames wrong, without an error.
 """
 
 import atexit

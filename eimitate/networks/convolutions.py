@@ -29,17 +29,7 @@ class Encoder(nn.Module):
     """Maps frames `[..., H, W, C]`, floating point, to `[..., output]`."""
     leading = frames.shape[:-3]
     x = frames.reshape((-1,) + frames.shape[-3:])
-    for i, channels in enumerate(self.channels):
-      size = self.kernel if i else self.first_kernel
-      x = nn.Conv(
-        channels,
-        (size, size),
-        strides=2,
-        padding=size // 2,
-        conv_general_dilated=convolve,
-        kernel_init=initialisers.torch_kernel,
-        bias_init=initialisers.torch_bias(size * size * x.shape[-1]),
-      )(nn.relu(x) if i else x)
+    x = convolutions(x, self.channels, (self.first_kernel, self.kernel), (2, 2))
     x = x.reshape(leading + (-1,))
     dense = nn.Dense(
       self.output,
@@ -47,6 +37,31 @@ class Encoder(nn.Module):
       bias_init=initialisers.torch_bias(x.shape[-1]),
     )
     return nn.relu(dense(x))
+
+
+def convolutions(
+  x: jax.Array, channels: Sequence[int], sizes: tuple[int, int], strides: tuple[int, int]
+) -> jax.Array:
+  """Convolutions of `[N, H, W, C]` with ReLU between them, as layers of a compact module.
+
+  Args:
+    x: the frames.
+    channels: of each convolution.
+    sizes, strides: of the first convolution's kernel, and of the others'; sizes are odd, and frames
+      are padded by half of them.
+  """
+  for i, count in enumerate(channels):
+    size = sizes[min(i, 1)]
+    x = nn.Conv(
+      count,
+      (size, size),
+      strides=strides[min(i, 1)],
+      padding=size // 2,
+      conv_general_dilated=convolve,
+      kernel_init=initialisers.torch_kernel,
+      bias_init=initialisers.torch_bias(size**2 * x.shape[-1]),
+    )(nn.relu(x) if i else x)
+  return x
 
 
 def convolve(

@@ -17,17 +17,14 @@ class KeypointEncoder(nn.Module):
   channel, normalised, over the frame (the spatial softmax of Levine et al., 2016). All frames of a
   stack are looked at alike.
 
-  channels: of each convolution, with ReLU between them; the first has stride 3.
+  channels: of each convolution; the first has a kernel of 5 and stride 3, the others of 3 and 1.
   stack: frames in an observation, the newest last.
   output: size of the output.
-  first_kernel, kernel: sizes of the first convolution's kernel and of the others', odd.
   """
 
   channels: Sequence[int]
   stack: int
   output: int
-  first_kernel: int = 5
-  kernel: int = 3
 
   @nn.compact
   def __call__(self, frames: jax.Array) -> jax.Array:
@@ -35,17 +32,7 @@ class KeypointEncoder(nn.Module):
     *leading, height, width, depth = frames.shape
     x = frames.reshape((-1, height, width, self.stack, depth // self.stack))
     x = jnp.moveaxis(x, 3, 1).reshape((-1, height, width, depth // self.stack))
-    for i, channels in enumerate(self.channels):
-      size = self.kernel if i else self.first_kernel
-      x = nn.Conv(
-        channels,
-        (size, size),
-        strides=1 if i else 3,
-        padding=size // 2,
-        conv_general_dilated=convolutions.convolve,
-        kernel_init=initialisers.torch_kernel,
-        bias_init=initialisers.torch_bias(size**2 * x.shape[-1]),
-      )(nn.relu(x) if i else x)
+    x = convolutions.convolutions(x, self.channels, (5, 3), (3, 1))
     points = mean_positions(x).reshape((-1, self.stack, 2 * x.shape[-1]))
     newest, moved = points[:, -1:], points[:, -1:] - points[:, :-1]
     features = jnp.concatenate([newest, moved], 1).reshape((*leading, -1))

@@ -9,6 +9,7 @@ import pytest
 
 from eimitate import environments
 from eimitate.environments import gl
+from eimitate.environments import rendering
 
 
 @pytest.mark.gl
@@ -67,6 +68,7 @@ def _python(program, **environment):
 def test_egl_is_chosen_and_nothing_is_said_at_the_end():
   program = """
 from eimitate.environments import gl
+from eimitate.environments import rendering
 gl.prepare()
 from eimitate import environments
 environment = environments.make_environment('cartpole/swingup', 8)
@@ -89,3 +91,11 @@ def test_no_gl_says_what_to_install(monkeypatch):
   gl.prepare.cache_clear()
   with pytest.raises(ValueError, match="found 'osmesa', which fails .*no library.*libegl1 libgl1"):
     gl.prepare.__wrapped__()  # It may have been called before.
+
+
+def test_four_pixels_become_their_mean():
+  drawn = np.random.default_rng(0).integers(0, 256, (6, 8, 3)).astype(np.uint8)
+  found = rendering._halved(drawn)
+  means = drawn.reshape(3, 2, 4, 2, 3).mean((1, 3))
+  assert found.dtype == np.uint8 and found.shape == (3, 4, 3)
+  assert np.abs(found - means).max() <= 0.5
