@@ -68,7 +68,6 @@ def _python(program, **environment):
 def test_egl_is_chosen_and_nothing_is_said_at_the_end():
   program = """
 from eimitate.environments import gl
-from eimitate.environments import rendering
 gl.prepare()
 from eimitate import environments
 environment = environments.make_environment('cartpole/swingup', 8)
