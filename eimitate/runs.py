@@ -239,7 +239,7 @@ def _identity(description):
 
 
 def _without_pixels(description):
-  """The mean frame differs a little by the renderer; the demonstrations' checksum does not."""
+  """The background differs a little by the renderer; the demonstrations' checksum does not."""
   spec = description.get('environment_spec', {})
   if not spec.get('frame'):
     return description

@@ -20,7 +20,7 @@ class EnvironmentSpec(NamedTuple):
 
   observation_size: `O`, of a vector; 0 where frames are observed. action_size: `A`.
   observation_mean, observation_scale: `O` floats each, typical values and spreads, for agents that
-    normalise; empty where nothing is known. Of frames: the mean frame's pixels in [0, 1], one by
+    normalise; empty where nothing is known. Of frames: the background's pixels in [0, 1], one by
     one, and one spread of all.
   frame: height, width and channels of a uint8 image; empty where vectors are observed.
   stack: how many frames, the last ones, an agent sees at once, oldest first along the channels.

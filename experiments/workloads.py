@@ -122,7 +122,7 @@ def parts(subject: Subject, placement: parallel.Placement) -> dict[str, Workload
 
   @mapped
   def represent(params, windows):
-    return [networks.represent(params, window.observations) for window in windows]
+    return [networks.represent_window(params, window.observations) for window in windows]
 
   @mapped
   def search_from(params, key, latents):

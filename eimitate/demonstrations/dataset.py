@@ -23,6 +23,7 @@ import numpy as np
 from eimitate import environments
 from eimitate import errors
 from eimitate import types
+from eimitate.demonstrations import background
 from eimitate.demonstrations import schema
 from eimitate.demonstrations.schema import Metadata
 
@@ -147,17 +148,16 @@ def load(path: str | os.PathLike) -> Dataset:
 def with_statistics(dataset: Dataset, spec: types.EnvironmentSpec) -> types.EnvironmentSpec:
   """`spec` with mean and standard deviation of the demonstrations' observations.
 
-  A part that hardly moves keeps at least a hundredth of the largest deviation. Of frames: the mean
-  frame, in [0, 1], and one deviation, of pixels from it.
+  A part that hardly moves keeps at least a hundredth of the largest deviation. Of frames: their
+  background, in [0, 1], and one deviation, of pixels from it.
   """
   rows = np.concatenate([episode.trajectory.observations for episode in dataset.episodes])
   if spec.frame:
-    mean = rows.mean(0, dtype=np.float64)
-    squares = sum(np.square(row, dtype=np.float64) for row in rows) / len(rows)
-    scale = float(np.sqrt(np.mean(squares - mean**2)) / 255) or 1.0
+    still = background.background(rows)
+    scale = np.sqrt(np.mean([np.square(row - still).mean() for row in rows])) / 255 or 1.0
     return spec._replace(
-      observation_mean=tuple((mean / 255).round(4).ravel().tolist()),
-      observation_scale=(round(scale, 6),),
+      observation_mean=tuple((still / 255).round(4).ravel().tolist()),
+      observation_scale=(round(float(scale), 6),),
     )
   deviation = rows.std(0, dtype=np.float64)
   scale = np.maximum(deviation, 0.01 * deviation.max())

@@ -93,23 +93,29 @@ def _convolve_forward(frames, kernel, strides, padding):
 
 def _convolve_backward(strides, padding, saved, gradient):
   convolution = lambda frames, kernel: _convolve.fun(frames, kernel, strides, padding)
-  product = lambda frames, kernel: _patches_product(frames, kernel, strides, padding)
-  pull_back = lambda function: lambda gradient, *inputs: jax.vjp(function, *inputs)[1](gradient)
-  return jax.lax.platform_dependent(
-    gradient, *saved, cpu=pull_back(product), default=pull_back(convolution)
-  )
+  by_xla = lambda gradient, *inputs: jax.vjp(convolution, *inputs)[1](gradient)
+  by_products = functools.partial(_gradients, strides, padding)
+  return jax.lax.platform_dependent(gradient, *saved, cpu=by_products, default=by_xla)
 
 
 _convolve.defvjp(_convolve_forward, _convolve_backward)
 
 
-def _patches_product(frames, kernel, strides, padding):
-  """The same convolution as one matrix product of all patches."""
+def _gradients(strides, padding, gradient, frames, kernel):
+  """The same gradients: of frames as a convolution without strides, of the kernel as products."""
+  sizes, counts = kernel.shape[:2], gradient.shape[1:3]
+  # Every frame's pixel is a sum over the outputs whose patches it is in.
+  apart = [s * (n - 1) + 1 for s, n in zip(strides, counts)]
+  spread = jnp.zeros((len(gradient), *apart, gradient.shape[-1]), gradient.dtype)
+  spread = spread.at[:, :: strides[0], :: strides[1]].set(gradient)
+  around = [
+    (k - 1 - p, n + p - a) for k, (p, _), n, a in zip(sizes, padding, frames.shape[1:3], apart)
+  ]
+  turned = jnp.swapaxes(kernel[::-1, ::-1], 2, 3)
+  of_frames = _convolve.fun(spread, turned, (1, 1), around)
+  # Every weight meets one pixel of each patch.
   padded = jnp.pad(frames, ((0, 0), *padding, (0, 0)))
-  sizes = kernel.shape[:2]
-  counts = [(n - k) // s + 1 for n, k, s in zip(padded.shape[1:3], sizes, strides)]
-  rows, columns = (
-    [slice(i, i + s * (n - 1) + 1, s) for i in range(k)] for k, n, s in zip(sizes, counts, strides)
-  )
-  patches = jnp.concatenate([padded[:, row, column] for row in rows for column in columns], -1)
-  return patches @ kernel.reshape(-1, kernel.shape[-1])
+  rows, columns = ([slice(i, i + a, s) for i in range(k)] for k, a, s in zip(sizes, apart, strides))
+  met = [padded[:, row, column] for row in rows for column in columns]
+  of_kernel = jnp.stack([jnp.einsum('nhwi,nhwo->io', x, gradient) for x in met])
+  return of_frames, of_kernel.reshape(kernel.shape)

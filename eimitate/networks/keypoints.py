@@ -15,7 +15,7 @@ class KeypointEncoder(nn.Module):
 
   Every channel of the last convolution is a point: the mean position under a softmax of that
   channel, normalised, over the frame (the spatial softmax of Levine et al., 2016). All frames of a
-  stack are looked at alike.
+  stack are looked at alike, so consecutive observations share what was found in theirs.
 
   channels: of each convolution; the first has a kernel of 5 and stride 3, the others of 3 and 1.
   stack: frames in an observation, the newest last.
@@ -27,21 +27,31 @@ class KeypointEncoder(nn.Module):
   output: int
 
   @nn.compact
-  def __call__(self, frames: jax.Array) -> jax.Array:
-    """Maps frames `[..., H, W, stack x C]`, floating point, to `[..., output]`."""
-    *leading, height, width, depth = frames.shape
-    x = frames.reshape((-1, height, width, self.stack, depth // self.stack))
-    x = jnp.moveaxis(x, 3, 1).reshape((-1, height, width, depth // self.stack))
+  def __call__(self, observations: jax.Array) -> jax.Array:
+    """Maps `[..., T, H, W, stack x C]`, floating point, to `[..., T, output]`.
+
+    The `T` observations are consecutive: of all but the first only the newest frame is looked at.
+    """
+    frames = distinct_frames(observations, self.stack)
+    x = frames.reshape((-1, *frames.shape[-3:]))
     x = convolutions.convolutions(x, self.channels, (5, 3), (3, 1))
-    points = mean_positions(x).reshape((-1, self.stack, 2 * x.shape[-1]))
-    newest, moved = points[:, -1:], points[:, -1:] - points[:, :-1]
-    features = jnp.concatenate([newest, moved], 1).reshape((*leading, -1))
+    points = mean_positions(x).reshape((*frames.shape[:-3], -1))
+    steps = observations.shape[-4]
+    ages = [points[..., age : age + steps, :] for age in range(self.stack)]
+    features = jnp.concatenate([ages[-1], *(ages[-1] - older for older in ages[:-1])], -1)
     dense = nn.Dense(
       self.output,
       kernel_init=initialisers.torch_kernel,
       bias_init=initialisers.torch_bias(features.shape[-1]),
     )
     return dense(features)
+
+
+def distinct_frames(observations: jax.Array, stack: int) -> jax.Array:
+  """Consecutive observations `[..., T, H, W, stack x C]` as `[..., T + stack - 1, H, W, C]`."""
+  first = jnp.stack(jnp.split(observations[..., 0, :, :, :], stack, -1), -4)
+  newest = jnp.split(observations[..., 1:, :, :, :], stack, -1)[-1]
+  return jnp.concatenate([first, newest], -4)
 
 
 def mean_positions(maps: jax.Array) -> jax.Array:

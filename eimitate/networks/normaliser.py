@@ -13,7 +13,7 @@ from eimitate import types
 def make_normaliser(spec: types.EnvironmentSpec) -> Callable[[jax.Array], jax.Array]:
   """Observations `[..., O]` minus the spec's mean, over its scale.
 
-  Of stacked frames `[..., H, W, stack x C]` uint8 every one is taken from the mean frame: what does
+  Of stacked frames `[..., H, W, stack x C]` uint8 every one is taken from the background: what does
   not move is then zero, and what does is not small beside it.
 
   Raises:

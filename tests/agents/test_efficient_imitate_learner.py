@@ -398,11 +398,29 @@ def test_encoder_and_observations_must_fit(spec, encoder, found):
 
 
 def test_keypoints_represent_frames_alone():
-  overrides = {'networks.keypoints': True, 'networks.encoder': (4,)}
-  networks = _ei.make_networks(configuration.override(small_image(), overrides).networks, _FRAMES)
+  overrides = {'networks.keypoints': True, 'networks.encoder': (4,), 'shift': 0, 'intensity': 0.0}
+  config = configuration.override(small_image(), overrides)
+  networks = _ei.make_networks(config.networks, _FRAMES)
   params = jax.eval_shape(networks.init, jax.random.key(0))
   # Points of 4 channels in the newest frame and their movement since the one before.
   assert params['representation']['Dense_0']['kernel'].shape == (16, 8)
-  config = small('paper', **{'networks.keypoints': True})
   with pytest.raises(ValueError, match='config.networks.keypoints: found True for vectors'):
-    _ei.make_agent(config, _SPEC)
+    _ei.make_agent(small('tuned', **overrides | {'networks.encoder': ()}), _SPEC)
+  with pytest.raises(ValueError, match='config.shift: found 4, expected 0 with networks.keypoints'):
+    _ei.make_agent(configuration.override(config, {'shift': 4}), _FRAMES)
+
+
+def test_a_window_is_represented_as_its_observations_are():
+  """Where frames are shared and where they are not, and past an episode's beginning."""
+  shared = {'networks.keypoints': True, 'networks.encoder': (4,), 'shift': 0, 'intensity': 0.0}
+  frames = jax.random.randint(jax.random.key(1), (9, *_FRAMES.frame), 0, 256).astype(jnp.uint8)
+  trajectory = types.Trajectory(frames, np.zeros((8, 2), np.float32), np.zeros(8), np.ones(8))
+  replay = episodes.of(_FRAMES, [trajectory])
+  window = episodes.gather(replay, jnp.array([0, 1, 4]), 3, _FRAMES.stack)
+  for overrides in ({}, shared):
+    config = configuration.override(small_image(), overrides)
+    networks = _ei.make_networks(config.networks, _FRAMES)
+    params = networks.init(jax.random.key(0))
+    each = networks.represent(params, window.observations)
+    together = networks.represent_window(params, window.observations)
+    np.testing.assert_allclose(together, each, rtol=1e-4, atol=1e-5)

@@ -325,15 +325,16 @@ def test_statistics():
 
 
 def test_statistics_of_frames():
-  frames = np.zeros((4, 1, 2, 3), np.uint8)
-  frames[::2, 0, 0] = 51  # One of two pixels, in half of the frames: deviations of 0.1 and 0.
-  trajectory = types.Trajectory(frames, *[np.zeros((3, n), np.float32) for n in (1,)] * 3)
-  dataset = types.Demonstration(trajectory, np.zeros((4, 0)), {})
+  """One of four pixels moves, and rests for most of the time: it is not in the background."""
+  frames = np.full((30, 1, 4, 3), 51, np.uint8)
+  frames[0, 0, 1] = frames[1, 0, 2] = frames[2:, 0, 3] = 255
+  trajectory = types.Trajectory(frames, *[np.zeros((29, n), np.float32) for n in (1,)] * 3)
+  dataset = types.Demonstration(trajectory, np.zeros((30, 0)), {})
   dataset = dataset_lib.Dataset(None, (dataset,), '')
-  spec = types.EnvironmentSpec(0, 1, frame=(1, 2, 3), stack=2)
+  spec = types.EnvironmentSpec(0, 1, frame=(1, 4, 3), stack=2)
   spec = dataset_lib.with_statistics(dataset, spec)
-  assert spec.observation_mean == (0.1, 0.1, 0.1, 0, 0, 0)
-  assert spec.observation_scale == (pytest.approx(0.1 / 2**0.5, rel=1e-4),)
+  assert spec.observation_mean == (0.2,) * 12
+  assert spec.observation_scale == (pytest.approx(0.8 / 2, rel=1e-4),)
 
 
 def test_none_shipped():

@@ -32,6 +32,19 @@ def _frames(columns):
   return frames
 
 
+def test_consecutive_observations_share_frames():
+  encoder = keypoints.KeypointEncoder((4,), stack=3, output=5)
+  frames = np.random.default_rng(1).normal(size=(2, 6, 16, 16, 2)).astype(np.float32)
+  stacked = np.stack(
+    [np.concatenate([frames[:, t + a] for a in range(3)], -1) for t in range(4)], 1
+  )
+  np.testing.assert_array_equal(keypoints.distinct_frames(stacked, 3), frames)
+  params = encoder.init(jax.random.key(0), stacked)
+  together = encoder.apply(params, stacked)
+  each = [encoder.apply(params, stacked[:, t : t + 1]) for t in range(4)]
+  np.testing.assert_allclose(together, np.concatenate(each, 1), rtol=1e-5, atol=1e-5)
+
+
 def test_what_moves_evenly_has_features_that_do():
   encoder = keypoints.KeypointEncoder((3,), stack=2, output=12)
   moving = np.stack([_frames([9 + 3 * t, 12 + 3 * t]) for t in range(4)])
@@ -43,8 +56,8 @@ def test_what_moves_evenly_has_features_that_do():
   np.testing.assert_allclose(np.diff(newest, axis=0), moved[:-1], atol=1e-4)
   np.testing.assert_allclose(moved, np.tile(moved[:1], (4, 1)), atol=1e-4)
   assert np.abs(moved[0, 3:]).min() > 1e-3 and np.abs(moved[0, :3]).max() < 1e-4
-  still = encoder.apply(params, _frames([8, 8]))
-  assert still.shape == (12,) and np.abs(still[6:]).max() < 1e-5
+  still = encoder.apply(params, _frames([8, 8])[None])
+  assert still.shape == (1, 12) and np.abs(still[0, 6:]).max() < 1e-5
 
 
 def test_sizes():

@@ -14,7 +14,7 @@ def test_vectors_by_hand():
 
 
 def test_frames_by_hand():
-  """Two frames of one pixel of two colours, oldest first: each is taken from the mean frame."""
+  """Two frames of one pixel of two colours, oldest first: each is taken from the background."""
   spec = types.EnvironmentSpec(0, 1, (0.2, 0.4), (0.1,), frame=(1, 1, 2), stack=2)
   normalise = normaliser.make_normaliser(spec)
   expected = [[[[0, 0, -2, 6]]], [[[0, 6, 8, -4]]]]

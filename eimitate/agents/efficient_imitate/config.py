@@ -46,7 +46,7 @@ class Config:
     online one (an ablation of the paper).
   reanalyse_noise, evaluation_noise: root noise in the learner's searches and in evaluation.
   shift, intensity: augmentation of the learner's frames: pixels that they are moved by at most, and
-    spread of the factor that they are multiplied by; 0 for none.
+    spread of the factor that they are multiplied by; 0 for none, as with `networks.keypoints`.
   """
 
   reward: str = 'adversarial'
@@ -278,6 +278,10 @@ def validate(config: Config) -> None:
     value = _get(config, field)
     errors.check(0 <= value < 1, f'config.{field}', value, 'in [0, 1)')
   errors.check(config.batch_size % 2 == 0, 'config.batch_size', config.batch_size, 'an even number')
+  if config.networks.keypoints:
+    for field in ('shift', 'intensity'):
+      value = getattr(config, field)
+      errors.check(not value, f'config.{field}', value, '0 with networks.keypoints')
   bins = config.networks.value_bins
   errors.check(bins >= 3 and bins % 2 == 1, 'config.networks.value_bins', bins, 'odd, 3 or more')
 

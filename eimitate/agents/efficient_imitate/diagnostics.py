@@ -42,7 +42,7 @@ def model_error(
   both = jax.tree.map(lambda a, e: jnp.concatenate([a, e]), agent, expert)
   horizon = agent.action_mask.shape[1] - 1
   latents = losses.unroll(networks, params, both.observations[:, 0], both.actions[:, :horizon])
-  following = networks.represent(params, both.observations[:, 1 : horizon + 1])
+  following = networks.represent_window(params, both.observations[:, 1 : horizon + 1])
   seen = both.observation_mask[:, 1:-1]
   unexplained = losses.latent_consistency_loss(latents[:, 1:], following, seen)
   total = lambda x: (x * seen).sum(0)

@@ -125,19 +125,19 @@ def make_targets(
   Returns:
     `losses.Targets` of `[M, H + 1, ...]` and metrics.
   """
-  latents = networks.represent(target_params, agent.observations)
+  latents = networks.represent_window(target_params, agent.observations)
   flat = latents.reshape(-1, latents.shape[-1])
   output = search(target_params, rng_key, flat, noise=config.reanalyse_noise)
   output = jax.tree.map(lambda x: x.reshape(latents.shape[:2] + x.shape[1:]), output)
   model = make_model(config, networks)
-  expert_latents = networks.represent(target_params, expert.observations)
+  expert_latents = networks.represent_window(target_params, expert.observations)
 
   def value_target(window, window_latents, values):
     following = config.discount * window.discounts * values[:, 1:]
     if config.reward != 'adversarial':
       return window.rewards + following
     if not config.target_discriminator:
-      window_latents = networks.represent(params, window.observations)
+      window_latents = networks.represent_window(params, window.observations)
     rewarding = target_params if config.target_discriminator else params
     logit = networks.discriminate(rewarding, window_latents[:, :-1], window.actions)
     return adversarial.reward(logit) + following
@@ -254,7 +254,7 @@ def _diagnose(config, networks, search, stack, state, rng_key, replay, demonstra
   )
   terms = lambda params: losses.weighted_terms(params, **batch, bc_on=jnp.float32(1))[0]
   model, params = make_model(config, networks), learning.acting_params(state)
-  latents = networks.represent(target_params, agent.observations)
+  latents = networks.represent_window(target_params, agent.observations)
   improvement = search_metrics['search/value'] - model.value(target_params, latents).mean()
   latent = networks.represent(params, agent.observations[:, 0])
   return {

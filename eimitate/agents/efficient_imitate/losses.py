@@ -143,7 +143,7 @@ def weighted_terms(
     )
 
   encoder = target_params if config.consistency_target == 'target' else params
-  following = networks.represent(encoder, both.observations[:, 1 : horizon + 1])
+  following = networks.represent_window(encoder, both.observations[:, 1 : horizon + 1])
   seen = both.observation_mask[:, 1:-1]
   unexplained = latent_consistency_loss(latents[:, 1:], following, seen, axis_name)
   statistics = {}

@@ -76,6 +76,8 @@ class Networks(NamedTuple):
     what augmentation may change.
   represent: `(params, observation) -> latent [..., L]`; observations are `[..., O]`, or frames
     `[..., H, W, C]`, uint8 or prepared.
+  represent_window: `(params, observations) -> latents [..., T, L]` of consecutive observations
+    `[..., T, O]` or `[..., T, H, W, C]`: the same, without looking at a frame twice.
   dynamics: `(params, latent, action [..., A]) -> latent`.
   value_logits: `(params, latent) -> [..., bins]`.
   policy, bc_policy: `(params, latent) -> SquashedNormal` with fields `[..., A]`.
@@ -89,6 +91,7 @@ class Networks(NamedTuple):
   init: Callable[[chex.PRNGKey], types.Params]
   prepare: Callable[[jax.Array], jax.Array]
   represent: Callable[[types.Params, jax.Array], jax.Array]
+  represent_window: Callable[[types.Params, jax.Array], jax.Array]
   dynamics: Callable[[types.Params, jax.Array, jax.Array], jax.Array]
   value_logits: Callable[[types.Params, jax.Array], jax.Array]
   policy: Callable[[types.Params, jax.Array], squashed_normal.SquashedNormal]
@@ -129,8 +132,10 @@ def make_networks(config: NetworksConfig, spec: types.EnvironmentSpec) -> Networ
   errors.check(fits, 'config.networks.encoder', f'{config.encoder} for {found}', expected)
   fits = bool(spec.frame) or not config.keypoints
   errors.check(fits, 'config.networks.keypoints', f'{config.keypoints} for {found}', 'False')
+  observed = spec.observed
   if config.keypoints:
     represent = keypoints.KeypointEncoder(config.encoder, spec.stack, latent)
+    observed = (1, *observed)
   elif spec.frame:
     represent = convolutions.Encoder(config.encoder, latent)
   else:
@@ -146,7 +151,7 @@ def make_networks(config: NetworksConfig, spec: types.EnvironmentSpec) -> Networ
     return mlp.MLP(*sizes)
 
   modules = {
-    'representation': (represent, *spec.observed),
+    'representation': (represent, *observed),
     'dynamics': (inner(config.dynamics, latent), latent + action),
     'value': (head(config.value, config.value_bins), latent),
     'policy': (head(config.policy, 2 * action), latent),
@@ -169,9 +174,14 @@ def make_networks(config: NetworksConfig, spec: types.EnvironmentSpec) -> Networ
   def apply(name, params, *inputs):
     return modules[name][0].apply({'params': params[name]}, jnp.concatenate(inputs, -1))
 
+  def represent_window(params, observations):
+    prepared = spec.frame and observations.dtype != jnp.uint8
+    return apply('representation', params, observations if prepared else normalise(observations))
+
   def represent_observation(params, observation):
-    prepared = spec.frame and observation.dtype != jnp.uint8
-    return apply('representation', params, observation if prepared else normalise(observation))
+    if config.keypoints:
+      return represent_window(params, observation[..., None, :, :, :])[..., 0, :]
+    return represent_window(params, observation)
 
   def dynamics(params, latent, action):
     output = apply('dynamics', params, latent, action)
@@ -202,6 +212,7 @@ def make_networks(config: NetworksConfig, spec: types.EnvironmentSpec) -> Networ
     init=init,
     prepare=normalise,
     represent=represent_observation,
+    represent_window=represent_window,
     dynamics=dynamics,
     value_logits=lambda params, latent: apply('value', params, latent),
     policy=lambda params, latent: squashed_normal.from_outputs(apply('policy', params, latent)),
