@@ -9,6 +9,7 @@ import numpy as np
 
 from eimitate import types
 from eimitate.networks import convolutions
+from eimitate.networks import keypoints
 
 _MATRIX, _COPIED = 1024, 1 << 26
 
@@ -32,12 +33,12 @@ def update_flops(agent: str, config: Any, spec: types.EnvironmentSpec) -> float:
   expert_rows = (steps + 1) * sizes['value'] * (config.loss.expert_value > 0)
   expert_rows += cloned * sizes['bc_policy']
   unrolled = sizes['dynamics'] + project + predict + sizes['discriminate']
-  both_rows = sizes['represent'] + steps * unrolled
+  both_rows = _represent(config, spec, 1) + steps * unrolled
   penalised = steps * 2 * sizes['discriminate']  # Of each pair, and its gradient.
   trained = half * (agent_rows + expert_rows + penalised) + 2 * half * both_rows
   # What is to be predicted: observations, and the values and rewards of the target network.
-  constant = 2 * half * steps * (sizes['represent'] + project)
-  constant += half * (steps + 2) * (sizes['represent'] + sizes['value'])
+  constant = 2 * half * (_represent(config, spec, steps) + steps * project)
+  constant += half * (_represent(config, spec, steps + 2) + (steps + 2) * sizes['value'])
   constant += 2 * half * (steps + 1) * sizes['discriminate']
   return search_flops(config, spec) + 2.0 * (3 * trained + constant)
 
@@ -61,7 +62,9 @@ def search_flops(config: Any, spec: types.EnvironmentSpec) -> float:
   )
   policies = sizes['policy'] + sizes['bc_policy']
   child = sizes['discriminate'] + sizes['dynamics'] + sizes['value']
-  per_root = sizes['represent'] + policies
+  positions = config.unroll_steps + 2
+  represent = _represent(config, spec, positions) / positions
+  per_root = represent + policies
   if search.kind in ('mctx', 'node_list') or one_ply:
     per_root += search.num_actions * child
   if search.kind == 'gumbel':
@@ -74,12 +77,12 @@ def search_flops(config: Any, spec: types.EnvironmentSpec) -> float:
     num_bc = round(search.bc_fraction * proposals)
     asked = (proposals - num_bc) * sizes['policy'] + num_bc * sizes['bc_policy']
     proposed = search.depth * (proposals * edge + asked)
-    per_root = sizes['represent'] + search.num_iterations * rolled + proposed
+    per_root = represent + search.num_iterations * rolled + proposed
     if search.bc_penalty and num_bc:
       per_root += search.depth * (sizes['dynamics'] + sizes['bc_policy'])
   elif not one_ply:
     per_root += search.num_simulations * (child + policies)
-  roots = config.batch_size // 2 * (config.unroll_steps + 2)
+  roots = config.batch_size // 2 * positions
   return 2.0 * roots * per_root
 
 
@@ -121,9 +124,6 @@ def _sizes(config, spec):
   joint = latent + spec.action_size
   policy = _dense(latent, *networks.policy, 2 * spec.action_size)
   return {
-    'represent': _encoder(networks.encoder, spec, latent)
-    if spec.frame
-    else _dense(spec.observation_size, *networks.representation, latent),
     'dynamics': _dense(joint, *networks.dynamics, latent),
     'value': _dense(latent, *networks.value, networks.value_bins),
     'policy': policy,
@@ -134,12 +134,29 @@ def _sizes(config, spec):
   }
 
 
-def _encoder(channels, spec, latent):
-  """Multiplications of one stack of frames through `networks.convolutions.Encoder`."""
-  height, width, inputs = spec.observed
-  count, size = 0, convolutions.Encoder.first_kernel
-  for outputs in channels:
-    height, width = -(-height // 2), -(-width // 2)
+def _represent(config, spec, steps):
+  """Multiplications of representing so many consecutive observations."""
+  networks, latent = config.networks, config.networks.latent
+  if not spec.frame:
+    return steps * _dense(spec.observation_size, *networks.representation, latent)
+  if networks.keypoints:
+    sizes, strides = keypoints.KERNELS, keypoints.STRIDES
+    count, pixels, maps = _convolved(spec.frame, networks.encoder, sizes, strides)
+    points = 2 * maps
+    frames = steps + spec.stack - 1
+    return frames * (count + pixels * points) + steps * spec.stack * points * latent
+  sizes = convolutions.Encoder.first_kernel, convolutions.Encoder.kernel
+  count, pixels, maps = _convolved(spec.observed, networks.encoder, sizes, (2, 2))
+  return steps * (count + pixels * maps * latent)
+
+
+def _convolved(shape, channels, sizes, strides):
+  """Multiplications of `convolutions.convolutions` of one image; pixels and maps that it leaves."""
+  height, width, inputs = shape
+  count = 0
+  for i, outputs in enumerate(channels):
+    size, stride = sizes[min(i, 1)], strides[min(i, 1)]
+    height, width = -(-height // stride), -(-width // stride)
     count += height * width * size * size * inputs * outputs
-    inputs, size = outputs, convolutions.Encoder.kernel
-  return count + height * width * inputs * latent
+    inputs = outputs
+  return count, height * width, inputs

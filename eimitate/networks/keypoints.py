@@ -9,6 +9,9 @@ import jax.numpy as jnp
 from eimitate.networks import convolutions
 from eimitate.networks import initialisers
 
+# Of the first convolution, and of the others.
+KERNELS, STRIDES = (5, 3), (3, 1)
+
 
 class KeypointEncoder(nn.Module):
   """Points in the newest frame, how far each has moved since the older ones, and a dense layer.
@@ -17,7 +20,7 @@ class KeypointEncoder(nn.Module):
   channel, normalised, over the frame (the spatial softmax of Levine et al., 2016). All frames of a
   stack are looked at alike, so consecutive observations share what was found in theirs.
 
-  channels: of each convolution; the first has a kernel of 5 and stride 3, the others of 3 and 1.
+  channels: of each convolution, see `KERNELS` and `STRIDES`.
   stack: frames in an observation, the newest last.
   output: size of the output.
   """
@@ -34,7 +37,7 @@ class KeypointEncoder(nn.Module):
     """
     frames = distinct_frames(observations, self.stack)
     x = frames.reshape((-1, *frames.shape[-3:]))
-    x = convolutions.convolutions(x, self.channels, (5, 3), (3, 1))
+    x = convolutions.convolutions(x, self.channels, KERNELS, STRIDES)
     points = mean_positions(x).reshape((*frames.shape[:-3], -1))
     steps = observations.shape[-4]
     ages = [points[..., age : age + steps, :] for age in range(self.stack)]

@@ -126,6 +126,24 @@ def test_floor_by_hand():
   assert floors.search_flops(cem, spec) == 2 * 6 * (24 * 5 + rolled + plan)
 
 
+def test_floor_of_frames_by_hand():
+  """What an observation costs beside one before it: with points, its newest frame alone."""
+  settings = {'batch_size': 2, 'unroll_steps': 1, 'networks.latent': 5, 'networks.encoder': (4, 6)}
+  config = configuration.override(efficient_imitate.tuned(True), settings)
+  spec = types.EnvironmentSpec(0, 1, frame=(9, 9, 3), stack=2)
+  policies, edge = 5 * 256 + 256 * 256 + 256 * 2, 6 * 256 + 256 * 5 + 6 * 128 + 128
+  value = 5 * 128 + 128 * 128 + 128 * 121
+  rest = 6 * policies + 16 * (edge + value) + value
+  frame = 3 * 3 * 25 * 3 * 4 + 3 * 3 * 9 * 4 * 6 + 9 * 12
+  # Three positions of two frames each show four frames.
+  expected = 2 * (4 * frame + 3 * (2 * 12 * 5 + rest))
+  assert floors.search_flops(config, spec) == pytest.approx(expected)
+  encoder = {'networks.keypoints': False, 'networks.encoder': (4,)}
+  stacked = 5 * 5 * 25 * 6 * 4 + 5 * 5 * 4 * 5
+  config = configuration.override(config, encoder)
+  assert floors.search_flops(config, spec) == pytest.approx(2 * 3 * (stacked + rest))
+
+
 def test_floor_of_d4pg_by_hand():
   config = configuration.override(
     d4pg.Config(), {'batch_size': 4, 'policy': (5,), 'critic': (7,), 'num_atoms': 11}
