@@ -138,6 +138,14 @@ def test_observation_keys(path):
     _read('robomimic', path, ('position', 'speed'))
 
 
+@pytest.mark.parametrize('name', ['observations', 'actions'])
+def test_a_single_number_in_minari(name, path):
+  arrays = sources.minari_arrays(sources.trajectories((3,)))
+  sources.write_hdf5(path, arrays | {f'episode_0/{name}': np.float32(1)})
+  with pytest.raises(errors.InputError, match=f'episode_0/{name}: found a single number'):
+    _read('minari', path)
+
+
 def test_nested_observations_of_minari(path):
   arrays = sources.minari_arrays(sources.trajectories((3,)))
   rows = arrays.pop('episode_0/observations')

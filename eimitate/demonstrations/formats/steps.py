@@ -24,11 +24,15 @@ def check_rows(where: str, arrays: Arrays) -> int:
   Raises:
     InputError: if they do not agree, or one has none to count.
   """
-  for name, array in arrays.items():
-    errors.check(array.ndim >= 1, f'{where}/{name}', 'a single number', 'one row per step')
+  _check_have_rows(where, arrays)
   rows = {name: len(array) for name, array in arrays.items()}
   errors.check(len(set(rows.values())) == 1, where, f'rows {rows}', 'as many in each')
   return next(iter(rows.values()))
+
+
+def _check_have_rows(where, arrays):
+  for name, array in arrays.items():
+    errors.check(array.ndim >= 1, f'{where}/{name}', 'a single number', 'one row per step')
 
 
 def close(where: str, arrays: Arrays) -> dict[str, np.ndarray]:
@@ -69,6 +73,8 @@ def to_trajectories(episodes: Mapping[str, Arrays], cut: Collection[str] | None 
   errors.check(rewarded in (0, len(episodes)), 'rewards', found, 'all or none')
   words = [] if rewarded else ['rewards not known, zeros in their place']
   cut = episodes if cut is None else cut
+  for where, arrays in episodes.items():
+    _check_have_rows(where, arrays)
   closed = {where: close(where, x) if where in cut else x for where, x in episodes.items()}
   whole = {where: arrays for where, arrays in closed.items() if len(arrays['observations']) > 1}
   lost = [episodes[where] for where in cut if 'next_observations' not in episodes[where]]
