@@ -289,22 +289,34 @@ def lock(workdir: pathlib.Path) -> Iterator[None]:
 def claim(workdir: pathlib.Path, description: Mapping[str, Any]) -> None:
   """Writes config.json into a new work directory, or checks that a used one holds this run.
 
-  It must exist, and be locked.
+  It must exist, and be locked. A run that is given more agent steps than before is the same,
+  prolonged.
   """
   path = workdir / 'config.json'
   if path.exists():
     stored = _read(path)
+    before, steps = (x['config'].get('agent_steps') for x in (stored, description))
+    prolonged = isinstance(before, int) and before < steps
+    if prolonged:
+      stored['config']['agent_steps'] = steps
     different = configuration.differences(_identity(stored), _identity(description))
-    expected = 'the same settings to resume, or another --workdir'
+    expected = 'the same settings to resume, more agent_steps to prolong, or another --workdir'
     errors.check(not different, 'workdir', f'{workdir} with {"; ".join(different)}', expected)
+    if prolonged:
+      logging.warning('%s is prolonged to %d agent steps', workdir, steps)
+      _write(path, stored)
     return
   # A start that was killed leaves the half-written one.
   names = {path.name for path in workdir.iterdir()} if workdir.is_dir() else set()
   used = bool(names - {'config.json.partial'})
   errors.check(not used, 'workdir', f'{workdir} with files but no config.json', 'an empty one')
-  partial = workdir / 'config.json.partial'
+  _write(path, description)
+
+
+def _write(path, description):
   text = json.dumps(description, indent=2)
   # A list of numbers, such as a frame's, takes one line.
   text = re.sub(r'\[\n[-+.e\d,\s]+\]', lambda numbers: ' '.join(numbers[0].split()), text)
+  partial = path.with_name(f'{path.name}.partial')
   partial.write_text(text + '\n')
   partial.rename(path)

@@ -392,11 +392,29 @@ def test_a_finished_run_stays_as_it_is(data, trained):
   assert (workdir / 'metrics.jsonl').read_bytes() == before
 
 
+def test_a_run_is_prolonged(data, tmp_path, caplog):
+  """Where nothing follows a schedule it ends as if it had been that long from the beginning."""
+  steady = {'actors.temperatures': (1.0,), 'actors.fractions': (0.0,), 'parallel.devices': 1}
+  training.train(small_run(data, agent_steps=80, **steady), tmp_path / 'run')
+  training.train(small_run(data, **steady), tmp_path / 'run')
+  assert 'prolonged to 120 agent steps' in caplog.text
+  training.train(small_run(data, **steady), tmp_path / 'long')
+  for name in ('metrics.jsonl', 'config.json'):
+    assert (tmp_path / 'run' / name).read_bytes() == (tmp_path / 'long' / name).read_bytes()
+  assert evaluation.load(tmp_path / 'run').description['config']['agent_steps'] == 120
+
+
 @pytest.mark.parametrize(
   'overrides, seed, message',
   [
     ({}, 7, 'seed: stored 0, given 7'),
+    ({'agent_steps': 80}, 0, 'config.agent_steps: stored 120, given 80'),
     ({'updates_per_call': 10}, 0, 'config.updates_per_call: stored 5, given 10'),
+    (
+      {'updates_per_call': 10, 'agent_steps': 160},
+      0,
+      'config.updates_per_call: stored 5, given 10',
+    ),
   ],
 )
 def test_another_runs_workdir_is_refused(data, trained, overrides, seed, message):
