@@ -255,10 +255,9 @@ def common(description: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def _read(path):
-  try:
+  stored: Any = None
+  with contextlib.suppress(ValueError):  # No JSON, or no text.
     stored = json.loads(path.read_text())
-  except ValueError:  # No JSON, or no text.
-    stored = None
   whole = isinstance(stored, dict) and isinstance(stored.get('config'), dict)
   errors.check(whole, 'workdir', f'{path} damaged', 'what a run has written there')
   return stored
@@ -295,7 +294,7 @@ def claim(workdir: pathlib.Path, description: Mapping[str, Any]) -> None:
   path = workdir / 'config.json'
   if path.exists():
     stored = _read(path)
-    before, steps = (x['config'].get('agent_steps') for x in (stored, description))
+    before, steps = stored['config'].get('agent_steps'), description['config']['agent_steps']
     prolonged = isinstance(before, int) and before < steps
     if prolonged:
       stored['config']['agent_steps'] = steps
