@@ -1,4 +1,4 @@
-"""Observations in units of their typical spread."""
+"""Observations in units of their typical spread, and goals relative to them."""
 
 from collections.abc import Callable
 import math
@@ -9,12 +9,19 @@ import jax.numpy as jnp
 from eimitate import errors
 from eimitate import types
 
+# What a tracking agent sees of a body that something has hit must not drown everything else.
+_LARGEST_WITH_GOAL = 5.0
+
 
 def make_normaliser(spec: types.EnvironmentSpec) -> Callable[[jax.Array], jax.Array]:
   """Observations `[..., O]` minus the spec's mean, over its scale.
 
   Of stacked frames `[..., H, W, stack x C]` uint8 every one is taken from the background: what does
   not move is then zero, and what does is not small beside it.
+
+  Where goals are shown agents see what is left to do: the observation, and the goal relative to it,
+  as one step of a demonstration is small beside the spread of its observations. Each is in units of
+  its own, the observations' spread and that of a step, and at most 5 of them.
 
   Raises:
     InputError: if the spec does not have both.
@@ -25,7 +32,17 @@ def make_normaliser(spec: types.EnvironmentSpec) -> Callable[[jax.Array], jax.Ar
   expected = f'{spec.observation_size} numbers each, to normalise observations'
   errors.check(known, 'observation_mean, observation_scale', 'other sizes', expected)
   mean, scale = jnp.array(spec.observation_mean), jnp.array(spec.observation_scale)
-  return jnp.vectorize(lambda observation: (observation - mean) / scale, signature='(o)->(o)')
+  if not spec.goal:
+    return jnp.vectorize(lambda observation: (observation - mean) / scale, signature='(o)->(o)')
+  step = jnp.array(spec.goal_scale)
+
+  def with_goal(observation):
+    seen, goal = jnp.split(observation, 2)
+    normal = (seen - mean[: len(seen)]) / scale[: len(seen)]
+    both = jnp.concatenate([normal, (goal - seen) / step])
+    return jnp.clip(both, -_LARGEST_WITH_GOAL, _LARGEST_WITH_GOAL)
+
+  return jnp.vectorize(with_goal, signature='(o)->(o)')
 
 
 def _frames_normaliser(spec):

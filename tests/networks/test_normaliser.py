@@ -22,6 +22,14 @@ def test_frames_by_hand():
   np.testing.assert_allclose(normalise(frames), expected, atol=1e-5)
 
 
+def test_goals_are_relative_in_units_of_a_step():
+  spec = types.EnvironmentSpec(6, 2, (1.0, 2.0, 3.0) * 2, (2.0,) * 6, goal=3, goal_scale=(0.1,) * 3)
+  normalise = normaliser.make_normaliser(spec)
+  observations = [[3.0, 2.0, -1.0, 3.05, 2.0, -1.3], [1.0, 52.0, 3.0, 1.0, 51.0, 4.0]]
+  expected = [[1.0, 0.0, -2.0, 0.5, 0.0, -3.0], [0.0, 5.0, 0.0, 0.0, -5.0, 5.0]]
+  np.testing.assert_allclose(normalise(jnp.array(observations)), expected, atol=1e-5)
+
+
 @pytest.mark.parametrize(
   'spec',
   [

@@ -34,16 +34,15 @@ class Networks(NamedTuple):
 def make_networks(config: config_lib.Config, spec: types.EnvironmentSpec) -> Networks:
   """Builds the networks for an environment, from state or from frames.
 
-  Where goals are shown they see what is left to do: the observation, and the goal relative to it.
-  One step of a demonstration is small beside the spread of its observations. Each part is in units
-  of its own: the observations' spread, and that of a step. Frames of both are stacked as they are
-  (MetaMimic, Figure 3).
+  Where goals are shown they see them relative to the observation, see `normaliser`. Frames of both
+  are stacked as they are (MetaMimic, Figure 3).
   """
   policy = _network(config, spec, config.policy, spec.action_size)
   critic = _network(config, spec, config.critic, config.num_atoms)
   # The tower takes frames alone; what it makes of them is joined with the action behind it.
   join = lambda o, a: (o, a) if spec.frame else (jnp.concatenate([o, a], -1),)
-  see = _make_relative(spec) if spec.goal and not spec.frame else lambda observation: observation
+  relative = spec.goal and not spec.frame
+  see = normaliser.make_normaliser(spec) if relative else lambda observation: observation
 
   def init(rng_key):
     policy_key, critic_key = jax.random.split(rng_key)
@@ -59,18 +58,6 @@ def make_networks(config: config_lib.Config, spec: types.EnvironmentSpec) -> Net
     critic=lambda params, o, a: critic.apply({'params': params['critic']}, *join(see(o), a)),
     support=jnp.linspace(config.lowest_value, config.highest_value, config.num_atoms),
   )
-
-
-def _make_relative(spec):
-  normalise = normaliser.make_normaliser(spec)
-  step = jnp.array(spec.goal_scale)
-  left = jnp.vectorize(lambda seen, goal: (goal - seen) / step, signature='(o),(o)->(o)')
-
-  def relative(observation):
-    seen, goal = jnp.split(observation, 2, -1)
-    return jnp.concatenate([jnp.split(normalise(observation), 2, -1)[0], left(seen, goal)], -1)
-
-  return relative
 
 
 def _network(config, spec, hidden, output):
