@@ -6,6 +6,7 @@ import os
 import subprocess
 import sys
 
+import jax
 import numpy as np
 import pytest
 
@@ -22,6 +23,7 @@ from eimitate import runs
 from eimitate import tracking
 from eimitate import training
 from eimitate import types
+from eimitate.agents import behavioural_cloning
 from eimitate.agents import d4pg
 from eimitate.agents import efficient_imitate
 from eimitate.agents import metamimic
@@ -312,6 +314,21 @@ def test_d4pg_learns_to_track_without_actions(recorded, tmp_path):
   assert imitation.evaluate(loaded, path)['demonstrations'] == 1
   with pytest.raises(errors.InputError, match='--demonstrations: found none, expected a dataset'):
     evaluation.performing(loaded)
+
+
+def test_behavioural_cloning_learns_what_leads_to_a_goal(path, recorded, tmp_path):
+  changed = {'tracking.task_actors': 0, 'updates_per_agent_step': 20.0, 'updates_per_call': 50}
+  config = configuration.override(_run(path).config, changed)
+  agent_config = behavioural_cloning.Config(reward='tracking', batch_size=16, policy=(64,))
+  run = runs.Run('behavioural_cloning', _TASK, 0, agent_config, config)
+  result = training.train(run, tmp_path / 'run')
+  assert 0 <= result['imitation_fraction'] <= 1 and 'task_return' not in result
+  loaded = evaluation.load(tmp_path / 'run')
+  own = recorded[0].trajectory
+  seen = np.hstack([own.observations[:-1], own.observations[1:]])
+  chosen = loaded.policy(loaded.params, jax.random.key(0), seen)
+  assert np.square(chosen - own.actions).mean() < 0.2 * np.square(own.actions).mean()
+  assert imitation.evaluate(loaded, path)['demonstrations'] == 2
 
 
 def test_efficient_imitate_learns_to_track(path, recorded, tmp_path):

@@ -39,5 +39,7 @@ def test_bad_settings():
     _bc.make_agent(_bc.Config(learning_rate=0.0), _SPEC)
   with pytest.raises(ValueError, match=r'config.policy: found \(-5,\)'):
     _bc.make_agent(_bc.Config(policy=(-5,)), _SPEC)
+  with pytest.raises(ValueError, match="config.reward: found 'task', expected tracking, or none"):
+    _bc.make_agent(_bc.Config(reward='task'), _SPEC)
   with pytest.raises(ValueError, match='observation_mean, observation_scale'):
     _bc.make_agent(_bc.Config(), types.EnvironmentSpec(3, 1))
