@@ -142,9 +142,9 @@ def _represent(config, spec, steps):
   if networks.keypoints:
     sizes, strides = keypoints.KERNELS, keypoints.STRIDES
     count, pixels, maps = _convolved(spec.frame, networks.encoder, sizes, strides)
-    points = 2 * maps
-    frames = steps + spec.stack - 1
-    return frames * (count + pixels * points) + steps * spec.stack * points * latent
+    points, hidden = 2 * maps, networks.representation
+    count += pixels * points + (_dense(points, *hidden, points) if hidden else 0)
+    return (steps + spec.stack - 1) * count + steps * spec.stack * points * latent
   sizes = convolutions.Encoder.first_kernel, convolutions.Encoder.kernel
   count, pixels, maps = _convolved(spec.observed, networks.encoder, sizes, (2, 2))
   return steps * (count + pixels * maps * latent)

@@ -8,6 +8,7 @@ import jax.numpy as jnp
 
 from eimitate.networks import convolutions
 from eimitate.networks import initialisers
+from eimitate.networks import mlp
 
 # Of the first convolution, and of the others.
 KERNELS, STRIDES = (5, 3), (3, 1)
@@ -20,7 +21,11 @@ class KeypointEncoder(nn.Module):
   channel, normalised, over the frame (the spatial softmax of Levine et al., 2016). All frames of a
   stack are looked at alike, so consecutive observations share what was found in theirs.
 
+  A point is drawn towards the middle by all else that its channel sees, so a small network, which
+  starts at zero, adds to each frame's points what can be told from them all.
+
   channels: of each convolution, see `KERNELS` and `STRIDES`.
+  hidden: layer sizes of that network; empty for the points as they are.
   stack: frames in an observation, the newest last.
   output: size of the output.
   """
@@ -28,6 +33,7 @@ class KeypointEncoder(nn.Module):
   channels: Sequence[int]
   stack: int
   output: int
+  hidden: Sequence[int] = ()
 
   @nn.compact
   def __call__(self, observations: jax.Array) -> jax.Array:
@@ -39,6 +45,8 @@ class KeypointEncoder(nn.Module):
     x = frames.reshape((-1, *frames.shape[-3:]))
     x = convolutions.convolutions(x, self.channels, KERNELS, STRIDES)
     points = mean_positions(x).reshape((*frames.shape[:-3], -1))
+    if self.hidden:
+      points += mlp.MLP(self.hidden, points.shape[-1], zero_last=True)(points)
     steps = observations.shape[-4]
     ages = [points[..., age : age + steps, :] for age in range(self.stack)]
     features = jnp.concatenate([ages[-1], *(ages[-1] - older for older in ages[:-1])], -1)

@@ -129,12 +129,13 @@ def test_floor_by_hand():
 def test_floor_of_frames_by_hand():
   """What an observation costs beside one before it: with points, its newest frame alone."""
   settings = {'batch_size': 2, 'unroll_steps': 1, 'networks.latent': 5, 'networks.encoder': (4, 6)}
+  settings |= {'networks.representation': (7,)}
   config = configuration.override(efficient_imitate.tuned(True), settings)
   spec = types.EnvironmentSpec(0, 1, frame=(9, 9, 3), stack=2)
   policies, edge = 5 * 256 + 256 * 256 + 256 * 2, 6 * 256 + 256 * 5 + 6 * 128 + 128
   value = 5 * 128 + 128 * 128 + 128 * 121
   rest = 6 * policies + 16 * (edge + value) + value
-  frame = 3 * 3 * 25 * 3 * 4 + 3 * 3 * 9 * 4 * 6 + 9 * 12
+  frame = 3 * 3 * 25 * 3 * 4 + 3 * 3 * 9 * 4 * 6 + 9 * 12 + 12 * 7 + 7 * 12
   # Three positions of two frames each show four frames.
   expected = 2 * (4 * frame + 3 * (2 * 12 * 5 + rest))
   assert floors.search_flops(config, spec) == pytest.approx(expected)

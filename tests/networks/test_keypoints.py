@@ -60,6 +60,23 @@ def test_what_moves_evenly_has_features_that_do():
   assert still.shape == (1, 12) and np.abs(still[0, 6:]).max() < 1e-5
 
 
+def test_hidden_layers_add_to_points_and_start_at_zero():
+  frames = jnp.array(np.random.default_rng(2).normal(size=(2, 1, 16, 16, 4)), jnp.float32)
+  plain = keypoints.KeypointEncoder((3,), stack=2, output=5)
+  encoder = keypoints.KeypointEncoder((3,), stack=2, output=5, hidden=(7,))
+  params = encoder.init(jax.random.key(0), frames)['params']
+  alone = {name: value for name, value in params.items() if name != 'MLP_0'}
+  expected = plain.apply({'params': alone}, frames)
+  np.testing.assert_allclose(encoder.apply({'params': params}, frames), expected, atol=1e-6)
+  last = params['MLP_0']['Dense_1']
+  assert last['kernel'].shape == (7, 6)
+  # Added to the points of every frame alike, so that nothing seems to have moved.
+  params['MLP_0']['Dense_1'] = {'kernel': last['kernel'], 'bias': jnp.ones(6)}
+  moved = encoder.apply({'params': params}, frames) - expected
+  of_points = params['Dense_0']['kernel'][:6].sum(0)
+  np.testing.assert_allclose(moved, jnp.broadcast_to(of_points, moved.shape), atol=1e-5)
+
+
 def test_sizes():
   encoder = keypoints.KeypointEncoder((8, 16), stack=4, output=64)
   frames = jnp.zeros((2, 3, 48, 48, 12))

@@ -151,8 +151,9 @@ def tuned(frames: bool = False) -> Config:
   seen = {
     # Latents are linear in positions, as they are in what state observes: in those of the paper's
     # encoder a model does not learn what actions do.
-    'networks.encoder': (16, 32),
+    'networks.encoder': (8, 16),
     'networks.keypoints': True,
+    'networks.representation': (256,),
     'networks.latent': 128,
     # The encoder learns from this term, too.
     'loss.bc': Config().loss.bc,

@@ -30,7 +30,8 @@ class NetworksConfig:
     the demonstrations do not say what to do they disagree.
   encoder: channels of the convolutions that represent frames; where it is empty vectors are
     observed, and `representation` represents them.
-  keypoints: frames are represented by positions in them, see `keypoints.KeypointEncoder`.
+  keypoints: frames are represented by positions in them, with the hidden layers `representation`
+    behind those, see `keypoints.KeypointEncoder`.
   dynamics_activation: of the dynamics' output, `identity` or `relu`.
   residual_dynamics: the dynamics network predicts the latent's change.
   projection: size of the projector's output.
@@ -134,7 +135,8 @@ def make_networks(config: NetworksConfig, spec: types.EnvironmentSpec) -> Networ
   errors.check(fits, 'config.networks.keypoints', f'{config.keypoints} for {found}', 'False')
   observed = spec.observed
   if config.keypoints:
-    represent = keypoints.KeypointEncoder(config.encoder, spec.stack, latent)
+    hidden = config.representation
+    represent = keypoints.KeypointEncoder(config.encoder, spec.stack, latent, hidden)
     observed = (1, *observed)
   elif spec.frame:
     represent = convolutions.Encoder(config.encoder, latent)
