@@ -48,7 +48,7 @@ _ENVIRONMENTS = flags.DEFINE_integer(
   'environments', 2, 'Acted for at once, in --what=act.', lower_bound=1
 )
 _UPDATES = flags.DEFINE_integer('updates', 4, 'In one call, in --what=update.', lower_bound=1)
-_TASK = flags.DEFINE_string('task', 'walker/walk', 'In --what=environment and --what=render.')
+_TASK = flags.DEFINE_string('task', 'walker/walk', 'Whose sizes, simulator or frames.')
 _PROFILE = flags.DEFINE_string('profile', '', 'A folder for a jax.profiler trace of one call.')
 _JSON = flags.DEFINE_string('json', '', 'A file to write the results to.')
 _CONFIG = command_line.define_config(
@@ -154,7 +154,7 @@ def measure_parts(parts: Mapping[str, workloads.Workload], repeats: int) -> dict
 
 def _make_config():
   """The preset's defaults."""
-  agent, _ = workloads.PRESETS[_PRESET.value]
+  agent = workloads.PRESETS[_PRESET.value]
   if agent == 'efficient_imitate':
     return efficient_imitate.make_config(_VARIANT.value, _TASK.value, _PRESET.value)
   return {'d4pg': d4pg, 'metamimic': metamimic}[agent].make_config(_TASK.value)
@@ -166,16 +166,21 @@ def _place(config) -> parallel.Placement:
 
 
 def _agents_part(config):
-  agent, _ = workloads.PRESETS[_PRESET.value]
+  agent = workloads.PRESETS[_PRESET.value]
   return command_line.part(config, evaluation.AGENTS[agent].Config)
 
 
 def _subject(config) -> workloads.Subject:
-  agent, spec = workloads.PRESETS[_PRESET.value]
-  return workloads.Subject(agent, _agents_part(config), spec)
+  spec = workloads.spec_of(_PRESET.value, _TASK.value, config.stack)
+  return workloads.Subject(workloads.PRESETS[_PRESET.value], _agents_part(config), spec)
 
 
 def _make(config, placement) -> workloads.Workload:
+  # Not after another import of MuJoCo, which decides whether it can draw.
+  if _WHAT.value == 'render':
+    return workloads.render(_TASK.value)
+  if _WHAT.value == 'environment':
+    return workloads.environment(_TASK.value)
   subject = _subject(config)
   searches = subject.plans or _WHAT.value != 'search'
   errors.check(searches, '--what', f'search of {subject.agent}', 'another: it does not search')
@@ -184,8 +189,6 @@ def _make(config, placement) -> workloads.Workload:
     'search': lambda: workloads.search(subject, placement),
     'act': lambda: workloads.act(subject, _ENVIRONMENTS.value),
     'replay': lambda: workloads.replay(subject),
-    'environment': lambda: workloads.environment(_TASK.value),
-    'render': lambda: workloads.render(_TASK.value),
   }
   return makers[_WHAT.value]()
 

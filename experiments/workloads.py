@@ -1,7 +1,8 @@
-"""What the benchmark times: each workload is one compiled call on walker walk's sizes."""
+"""What the benchmark times: each workload is one compiled call on the sizes of a task."""
 
 from collections.abc import Callable, Mapping
 import functools
+import math
 from typing import Any, NamedTuple
 
 import jax
@@ -21,25 +22,34 @@ from eimitate.replay import episodes
 from eimitate.search import make_search
 from experiments import floors
 
-# Walker walk's sizes, by preset.
-_STATE = types.EnvironmentSpec(24, 6, (0.0,) * 24, (1.0,) * 24)
-_FRAMES_OF_WALKER = types.EnvironmentSpec(
-  0, 6, (0.5,) * (48 * 48 * 3), (1.0,), frame=(48, 48, 3), stack=4
-)
-_WITH_GOALS = types.EnvironmentSpec(
-  48, 6, (0.0,) * 48, (1.0,) * 48, goal=24, goal_scale=(1.0,) * 24, rewards=2
-)
-# What each preset measures: an agent, and what it sees.
+# What each preset measures.
 PRESETS = {
-  'state': ('efficient_imitate', _STATE),
-  'image': ('efficient_imitate', _FRAMES_OF_WALKER),
-  'd4pg': ('d4pg', _STATE),
-  'metamimic': ('metamimic', _WITH_GOALS),
+  'state': 'efficient_imitate',
+  'image': 'efficient_imitate',
+  'd4pg': 'd4pg',
+  'metamimic': 'metamimic',
 }
 _EPISODE, _EPISODES = 250, 8
 _ROWS = _EPISODES * (_EPISODE + 1)
 _SAMPLES = 64
 _FRAME_SIZE, _FRAMES = 48, 50
+
+
+@functools.cache
+def spec_of(preset: str, task: str, stack: int) -> types.EnvironmentSpec:
+  """What a preset's agent sees of a task: its state, `stack` of its frames, or goals, too."""
+  repeat = environments.resolve_action_repeat(task, 0)
+  plain = environments.environment_spec(environments.make_environment(task, repeat))
+  size, actions = plain.observation_size, plain.action_size
+  if preset == 'image':
+    frame = (_FRAME_SIZE, _FRAME_SIZE, 3)
+    mean = (0.5,) * math.prod(frame)
+    return types.EnvironmentSpec(0, actions, mean, (1.0,), frame=frame, stack=stack)
+  if preset == 'metamimic':
+    both, scale = types.EnvironmentSpec(2 * size, actions), (1.0,) * size
+    both = both._replace(observation_mean=(0.0,) * 2 * size, observation_scale=2 * scale)
+    return both._replace(goal=size, goal_scale=scale, rewards=2)
+  return types.EnvironmentSpec(size, actions, (0.0,) * size, (1.0,) * size)
 
 
 class Workload(NamedTuple):

@@ -9,6 +9,7 @@ from eimitate import types
 from eimitate.agents import d4pg
 from eimitate.agents import efficient_imitate
 from experiments import floors
+from experiments import workloads
 from tests.experiments import programs
 
 
@@ -44,6 +45,17 @@ def test_benchmark_of_frames_against_dm_control(tmp_path):
   assert values['frames_per_s'] > 0 and values['ratio_to_default'] > 1
 
 
+def test_sizes_are_the_tasks():
+  plain = workloads.spec_of('state', 'humanoid/walk', 1)
+  assert (plain.observation_size, plain.action_size) == (67, 21)
+  assert len(plain.observation_mean) == len(plain.observation_scale) == 67
+  followed = workloads.spec_of('metamimic', 'ball_in_cup/catch', 1)
+  assert (followed.observation_size, followed.goal, followed.rewards) == (16, 8, 2)
+  assert len(followed.observation_mean) == 16 and len(followed.goal_scale) == 8
+  frames = workloads.spec_of('image', 'finger/spin', 3)
+  assert (frames.observed, frames.action_size) == ((48, 48, 9), 2)
+
+
 @pytest.mark.parametrize(
   'arguments, said',
   [
@@ -51,6 +63,7 @@ def test_benchmark_of_frames_against_dm_control(tmp_path):
     (['--preset=d4pg', '--what=search'], '--what: found search of d4pg, expected another'),
     (['--what=render', '--compare=batch_size=2'], "--compare: found 'batch_size=2', expected none"),
     (['--preset=d4pg', '--config.search.kind=mctx'], "no field 'search'"),
+    (['--task=walker/fly'], "task: found 'walker/fly'"),
   ],
 )
 def test_benchmark_says_what_it_cannot_do(arguments, said):
