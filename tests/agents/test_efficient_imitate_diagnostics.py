@@ -122,6 +122,35 @@ def test_a_model_in_which_nothing_moves():
     assert float(found[f'model/error_{h + 1}']) < 10
 
 
+@pytest.mark.parametrize('knows', [False, True])
+def test_whether_a_model_knows_what_actions_do(knows):
+  """Points that move by their actions, seen as they are."""
+  rng = np.random.default_rng(0)
+
+  def window(rows, horizon):
+    actions = rng.uniform(-1, 1, (rows, horizon + 1, 2)).astype(np.float32)
+    moved = np.concatenate([np.zeros((rows, 1, 2), np.float32), actions.cumsum(1)], 1)
+    ones = np.ones((rows, horizon + 2), np.float32)
+    return types.Window(moved + 5, actions, ones[:, 1:], ones[:, 1:], ones, ones[:, 1:])
+
+  see = lambda params, observations: observations
+  networks = _ei.make_networks(learner_test.small().networks, _SPEC)._replace(
+    represent=see,
+    represent_window=see,
+    dynamics=lambda params, latent, action: latent + action if knows else latent,
+  )
+  agent, expert = window(3, 2), window(2, 2)
+  found = diagnostics.model_error(networks, {}, agent, expert)
+  actions = np.concatenate([agent.actions, expert.actions])[:, :2].cumsum(1)
+  others = np.roll(actions, 1, 0)
+  for h in range(2):
+    change = (actions[:, h] ** 2).sum()
+    expected = ((others - actions)[:, h] ** 2).sum() / change if knows else 1
+    own = float(found[f'model/change_error_{h + 1}'])
+    assert own == pytest.approx(0 if knows else 1, abs=1e-6)
+    assert float(found[f'model/other_actions_error_{h + 1}']) == pytest.approx(expected, rel=1e-4)
+
+
 def test_from_frames():
   spec = types.EnvironmentSpec(0, 2, frame=(12, 12, 3), stack=2)
   settings = {'networks.encoder': (4, 4), 'networks.batch_norm': True}

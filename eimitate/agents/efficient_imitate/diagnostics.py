@@ -38,20 +38,29 @@ def model_error(
     `model/error_h`, the share of the latents' variance that it leaves unexplained: 1 is as good as
     always predicting the mean latent. `model/change_error_h`, the share of how far the latents have
     moved since the first: 1 is as good as predicting that nothing moves, whatever is done.
+    `model/other_actions_error_h`, the same where the model is told another window's actions: what
+    is no more than with its own, to a model that does not know what actions do.
   """
   both = jax.tree.map(lambda a, e: jnp.concatenate([a, e]), agent, expert)
   horizon = agent.action_mask.shape[1] - 1
-  latents = losses.unroll(networks, params, both.observations[:, 0], both.actions[:, :horizon])
+  actions = both.actions[:, :horizon]
+  latents = losses.unroll(networks, params, both.observations[:, 0], actions)
+  others = losses.unroll(networks, params, both.observations[:, 0], jnp.roll(actions, 1, 0))
   following = networks.represent_window(params, both.observations[:, 1 : horizon + 1])
   seen = both.observation_mask[:, 1:-1]
   unexplained = losses.latent_consistency_loss(latents[:, 1:], following, seen)
   total = lambda x: (x * seen).sum(0)
   by_step = total(unexplained) / jnp.maximum(seen.sum(0), 1)
-  missed = total(((latents[:, 1:] - following) ** 2).sum(-1))
-  moved = total(((latents[:, :1] - following) ** 2).sum(-1))
-  share = missed / jnp.maximum(moved, 1e-12)
-  errors = {f'model/error_{h + 1}': by_step[h] for h in range(horizon)}
-  return errors | {f'model/change_error_{h + 1}': share[h] for h in range(horizon)}
+  missed = lambda latents: total(((latents - following) ** 2).sum(-1))
+  share = lambda latents: missed(latents[:, 1:]) / jnp.maximum(missed(latents[:, :1]), 1e-12)
+  by_name = {
+    'error': by_step,
+    'change_error': share(latents),
+    'other_actions_error': share(others),
+  }
+  return {
+    f'model/{name}_{h + 1}': errors[h] for name, errors in by_name.items() for h in range(horizon)
+  }
 
 
 def value_calibration(
