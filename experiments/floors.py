@@ -8,7 +8,6 @@ import jax.numpy as jnp
 import numpy as np
 
 from eimitate import types
-from eimitate.agents.efficient_imitate.networks import latent_size
 from eimitate.networks import convolutions
 from eimitate.networks import keypoints
 
@@ -121,7 +120,7 @@ def _dense(*sizes):
 
 def _sizes(config, spec):
   """Multiplications of one row through each network."""
-  networks, latent = config.networks, latent_size(config.networks, spec)
+  networks, latent = config.networks, config.networks.latent
   joint = latent + spec.action_size
   policy = _dense(latent, *networks.policy, 2 * spec.action_size)
   return {
@@ -145,7 +144,7 @@ def _represent(config, spec, steps):
     count, pixels, maps = _convolved(spec.frame, networks.encoder, sizes, strides)
     points, hidden = 2 * maps, networks.representation
     count += pixels * points + (_dense(points, *hidden, points) if hidden else 0)
-    return (steps + spec.stack - 1) * count
+    return (steps + spec.stack - 1) * count + steps * spec.stack * points * latent
   sizes = convolutions.Encoder.first_kernel, convolutions.Encoder.kernel
   count, pixels, maps = _convolved(spec.observed, networks.encoder, sizes, (2, 2))
   return steps * (count + pixels * maps * latent)

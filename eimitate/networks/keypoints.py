@@ -7,43 +7,41 @@ import jax
 import jax.numpy as jnp
 
 from eimitate.networks import convolutions
+from eimitate.networks import initialisers
 from eimitate.networks import mlp
 
 # Of the first convolution, and of the others.
 KERNELS, STRIDES = (5, 3), (3, 1)
 
-# Positions are in quarters of the frame, and movements in a quarter of that: all are about as large
-# as actions.
-_PER_FRAME, _PER_MOVEMENT = 4.0, 4.0
+# Positions are in sixteenths of the frame, so that latents are about as large as those of vectors,
+# and movements in a quarter of that: they say as much and are smaller.
+_PER_FRAME, _PER_MOVEMENT = 16.0, 4.0
+
+# What the small network adds at most, in sixteenths: nothing in the losses fixes how large latents
+# are. Where they grew, to 40 times what they had been, no model saw the actions beside them.
+_REACH = 4.0
 
 
 class KeypointEncoder(nn.Module):
-  """Points in the newest frame, and how far each has moved since the older ones.
+  """Points in the newest frame, how far each has moved since the older ones, and a dense layer.
 
   Every channel of the last convolution is a point: its centre of mass (with another weighting, the
   spatial softmax of Levine et al., 2016). All frames of a stack are looked at alike, so consecutive
   observations share what was found in theirs.
 
   A point is drawn aside by all else that its channel sees, so a small network, which starts at
-  zero, adds to each frame's points what can be told from them all, at most a quarter of the frame.
-
-  So whatever is learnt the output stays within bounds. Nothing in the losses says how large latents
-  are: behind a dense layer they grew to 40 times their size, and a model no longer saw the actions
-  beside them.
+  zero, adds to each frame's points what can be told from them all.
 
   channels: of each convolution, see `KERNELS` and `STRIDES`.
-  stack: frames in an observation, the newest last.
   hidden: layer sizes of that network; empty for the points as they are.
+  stack: frames in an observation, the newest last.
+  output: size of the output.
   """
 
   channels: Sequence[int]
   stack: int
+  output: int
   hidden: Sequence[int] = ()
-
-  @property
-  def output(self) -> int:
-    """Size of the output: a row and a column of every point and of every movement."""
-    return 2 * self.channels[-1] * self.stack
 
   @nn.compact
   def __call__(self, observations: jax.Array) -> jax.Array:
@@ -56,11 +54,18 @@ class KeypointEncoder(nn.Module):
     x = convolutions.convolutions(x, self.channels, KERNELS, STRIDES)
     points = _PER_FRAME * centres_of_mass(x).reshape((*frames.shape[:-3], -1))
     if self.hidden:
-      points += jnp.tanh(mlp.MLP(self.hidden, points.shape[-1], zero_last=True)(points))
+      correction = mlp.MLP(self.hidden, points.shape[-1], zero_last=True)(points)
+      points += _REACH * jnp.tanh(correction / _REACH)
     steps = observations.shape[-4]
     ages = [points[..., age : age + steps, :] for age in range(self.stack)]
     moved = [_PER_MOVEMENT * (ages[-1] - older) for older in ages[:-1]]
-    return jnp.concatenate([ages[-1], *moved], -1)
+    features = jnp.concatenate([ages[-1], *moved], -1)
+    dense = nn.Dense(
+      self.output,
+      kernel_init=initialisers.torch_kernel,
+      bias_init=initialisers.torch_bias(features.shape[-1]),
+    )
+    return dense(features)
 
 
 def distinct_frames(observations: jax.Array, stack: int) -> jax.Array:

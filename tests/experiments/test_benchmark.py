@@ -145,21 +145,17 @@ def test_floor_of_frames_by_hand():
   settings |= {'networks.representation': (7,)}
   config = configuration.override(efficient_imitate.tuned(True), settings)
   spec = types.EnvironmentSpec(0, 1, frame=(9, 9, 3), stack=2)
-
-  def rest(latent):
-    policies = latent * 256 + 256 * 256 + 256 * 2
-    edge = (latent + 1) * 256 + 256 * latent + (latent + 1) * 128 + 128
-    value = latent * 128 + 128 * 128 + 128 * 121
-    return 6 * policies + 16 * (edge + value) + value
-
+  policies, edge = 5 * 256 + 256 * 256 + 256 * 2, 6 * 256 + 256 * 5 + 6 * 128 + 128
+  value = 5 * 128 + 128 * 128 + 128 * 121
+  rest = 6 * policies + 16 * (edge + value) + value
   frame = 3 * 3 * 25 * 3 * 4 + 3 * 3 * 9 * 4 * 6 + 9 * 12 + 12 * 7 + 7 * 12
-  # Three positions of two frames each show four frames; latents are six points and their movements.
-  expected = 2 * (4 * frame + 3 * rest(2 * 6 * 2))
+  # Three positions of two frames each show four frames.
+  expected = 2 * (4 * frame + 3 * (2 * 12 * 5 + rest))
   assert floors.search_flops(config, spec) == pytest.approx(expected)
   encoder = {'networks.keypoints': False, 'networks.encoder': (4,)}
   stacked = 5 * 5 * 25 * 6 * 4 + 5 * 5 * 4 * 5
   config = configuration.override(config, encoder)
-  assert floors.search_flops(config, spec) == pytest.approx(2 * 3 * (stacked + rest(5)))
+  assert floors.search_flops(config, spec) == pytest.approx(2 * 3 * (stacked + rest))
 
 
 def test_floor_of_d4pg_by_hand():

@@ -154,6 +154,7 @@ def tuned(frames: bool = False) -> Config:
     'networks.encoder': (8, 16),
     'networks.keypoints': True,
     'networks.representation': (256,),
+    'networks.latent': 128,
     # The encoder learns from this term, too.
     'loss.bc': Config().loss.bc,
     # Positions would be wrong by what frames are moved by.

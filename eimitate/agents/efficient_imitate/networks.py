@@ -23,7 +23,7 @@ from eimitate.ops import squashed_normal
 class NetworksConfig:
   """Sizes; the defaults are the paper's for state (appendix A.1.1).
 
-  latent: size of the latent state; not where there are `keypoints`, of which it is made.
+  latent: size of the latent state.
   representation, dynamics, value, policy, discriminator: hidden layer sizes; `policy` is also the
     behaviour-cloning policy's.
   bc_members: behaviour-cloning policies that start apart and are one where they are asked: where
@@ -116,13 +116,6 @@ class Comparison(NamedTuple):
   statistics: types.Params
 
 
-def latent_size(config: NetworksConfig, spec: types.EnvironmentSpec) -> int:
-  """`L`."""
-  if config.keypoints:
-    return keypoints.KeypointEncoder(config.encoder, spec.stack).output
-  return config.latent
-
-
 def make_networks(config: NetworksConfig, spec: types.EnvironmentSpec) -> Networks:
   """Builds the networks for an environment.
 
@@ -132,7 +125,7 @@ def make_networks(config: NetworksConfig, spec: types.EnvironmentSpec) -> Networ
   """
   plain = (lambda frames: frames / 255) if spec.frame else lambda observation: observation
   normalise = normaliser.make_normaliser(spec) if config.normalise_observations else plain
-  action, latent = spec.action_size, latent_size(config, spec)
+  action, latent = spec.action_size, config.latent
   inner = lambda hidden, output: mlp.MLP(hidden, output, config.activation)
   found = 'frames' if spec.frame else 'vectors'
   fits = bool(spec.frame) == bool(config.encoder)
@@ -142,7 +135,8 @@ def make_networks(config: NetworksConfig, spec: types.EnvironmentSpec) -> Networ
   errors.check(fits, 'config.networks.keypoints', f'{config.keypoints} for {found}', 'False')
   observed = spec.observed
   if config.keypoints:
-    represent = keypoints.KeypointEncoder(config.encoder, spec.stack, config.representation)
+    hidden = config.representation
+    represent = keypoints.KeypointEncoder(config.encoder, spec.stack, latent, hidden)
     observed = (1, *observed)
   elif spec.frame:
     represent = convolutions.Encoder(config.encoder, latent)
