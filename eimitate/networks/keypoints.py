@@ -13,24 +13,16 @@ from eimitate.networks import mlp
 # Of the first convolution, and of the others.
 KERNELS, STRIDES = (5, 3), (3, 1)
 
-# Positions are in sixteenths of the frame, so that latents are about as large as those of vectors,
-# and movements in a quarter of that: they say as much and are smaller.
-_PER_FRAME, _PER_MOVEMENT = 16.0, 4.0
-
-# What the small network adds at most, in sixteenths: nothing in the losses fixes how large latents
-# are. Where they grew, to 40 times what they had been, no model saw the actions beside them.
-_REACH = 4.0
-
 
 class KeypointEncoder(nn.Module):
   """Points in the newest frame, how far each has moved since the older ones, and a dense layer.
 
-  Every channel of the last convolution is a point: its centre of mass (with another weighting, the
-  spatial softmax of Levine et al., 2016). All frames of a stack are looked at alike, so consecutive
-  observations share what was found in theirs.
+  Every channel of the last convolution is a point: the mean position under a softmax of that
+  channel, normalised, over the frame (the spatial softmax of Levine et al., 2016). All frames of a
+  stack are looked at alike, so consecutive observations share what was found in theirs.
 
-  A point is drawn aside by all else that its channel sees, so a small network, which starts at
-  zero, adds to each frame's points what can be told from them all.
+  A point is drawn towards the middle by all else that its channel sees, so a small network, which
+  starts at zero, adds to each frame's points what can be told from them all.
 
   channels: of each convolution, see `KERNELS` and `STRIDES`.
   hidden: layer sizes of that network; empty for the points as they are.
@@ -52,14 +44,12 @@ class KeypointEncoder(nn.Module):
     frames = distinct_frames(observations, self.stack)
     x = frames.reshape((-1, *frames.shape[-3:]))
     x = convolutions.convolutions(x, self.channels, KERNELS, STRIDES)
-    points = _PER_FRAME * centres_of_mass(x).reshape((*frames.shape[:-3], -1))
+    points = mean_positions(x).reshape((*frames.shape[:-3], -1))
     if self.hidden:
-      correction = mlp.MLP(self.hidden, points.shape[-1], zero_last=True)(points)
-      points += _REACH * jnp.tanh(correction / _REACH)
+      points += mlp.MLP(self.hidden, points.shape[-1], zero_last=True)(points)
     steps = observations.shape[-4]
     ages = [points[..., age : age + steps, :] for age in range(self.stack)]
-    moved = [_PER_MOVEMENT * (ages[-1] - older) for older in ages[:-1]]
-    features = jnp.concatenate([ages[-1], *moved], -1)
+    features = jnp.concatenate([ages[-1], *(ages[-1] - older for older in ages[:-1])], -1)
     dense = nn.Dense(
       self.output,
       kernel_init=initialisers.torch_kernel,
@@ -75,19 +65,17 @@ def distinct_frames(observations: jax.Array, stack: int) -> jax.Array:
   return jnp.concatenate([first, newest], -4)
 
 
-def centres_of_mass(maps: jax.Array) -> jax.Array:
-  """Mean rows, then mean columns, `[N, 2 C]`, of every map of `[N, H, W, C]`, in frames.
+def mean_positions(maps: jax.Array) -> jax.Array:
+  """Mean rows, then mean columns, `[N, 2 C]`, of every map of `[N, H, W, C]`, in its pixels.
 
-  The middle is 0. What weighs is by how much a map exceeds its mean, in its standard deviations:
-  unlike a softmax that is nothing where there is nothing, and what moves by half a pixel of the
-  frame moves its centre so far.
+  The mean is under a softmax of the map, which is taken from its mean and divided by its standard
+  deviation first. The middle is 0.
   """
   height, width = maps.shape[1:3]
   centred = maps - maps.mean((1, 2), keepdims=True)
   deviation = jnp.sqrt((centred**2).mean((1, 2), keepdims=True) + 1e-6)
-  weights = jax.nn.relu(centred / deviation)
-  mass = weights.sum((1, 2)) + 1e-2
-  from_middle = lambda size: (jnp.arange(size) - (size - 1) / 2) / size
-  rows = jnp.einsum('nhwc,h->nc', weights, from_middle(height)) / mass
-  columns = jnp.einsum('nhwc,w->nc', weights, from_middle(width)) / mass
+  weights = jax.nn.softmax(centred / deviation, (1, 2))
+  from_middle = lambda size: jnp.arange(size) - (size - 1) / 2
+  rows = jnp.einsum('nhwc,h->nc', weights, from_middle(height))
+  columns = jnp.einsum('nhwc,w->nc', weights, from_middle(width))
   return jnp.concatenate([rows, columns], -1)
